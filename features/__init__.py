@@ -1,0 +1,1 @@
+"""Handcrafted columns of a battle, one module per family."""

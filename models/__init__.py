@@ -1,0 +1,1 @@
+"""Base models (level 0) and the stacker (level 1)."""

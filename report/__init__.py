@@ -1,0 +1,1 @@
+"""Metrics and figures drawn from the tables of a run."""

@@ -1,0 +1,1 @@
+"""The submission table, its checks and its manifest."""
