@@ -1,0 +1,167 @@
+"""Writing and reading out-of-fold tables, and refusing what must never reach the stacker.
+
+A table has one row per training battle, in the order of the fold table: `id, fold`, the three winner
+columns (mean of swap TTA) and, for a base with swap TTA, the same three with `_plain` and `_swapped`
+(predicted on exchanged responses, mapped back). Rows of a fold that was not run are NaN, never 0. A test
+table has the same columns without `fold` and no NaN.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from battles.errors import BadInput
+from battles.files import read_metadata, read_table, write_table
+from battles.folds import fold_hash
+from battles.schema import CLASSES, WINNERS
+
+MEAN, PLAIN, SWAPPED = "", "_plain", "_swapped"
+VARIANTS = (MEAN, PLAIN, SWAPPED)
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of one base, float64 (rows, 3); `plain` and `swapped` are None without swap TTA.
+
+    `covered` (rows,) is False where the row's fold was not run; such rows are NaN in every variant.
+    """
+
+    probabilities: np.ndarray
+    plain: np.ndarray | None
+    swapped: np.ndarray | None
+    covered: np.ndarray
+    metadata: dict[str, Any]
+
+
+def columns(variant: str) -> list[str]:
+    """The three column names of a variant (`""`, `"_plain"`, `"_swapped"`)."""
+    return [name + variant for name in WINNERS]
+
+
+def write(
+    path: str | Path, folds: pd.DataFrame, variants: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
+) -> None:
+    """Writes an out-of-fold table for all rows of the fold table.
+
+    `variants` maps `""` (mandatory), `"_plain"`, `"_swapped"` to (rows, 3) probabilities with all-NaN rows
+    where a fold was not run. Raises BadInput for rows that are neither NaN nor on the simplex.
+    """
+    table = folds[["id", "fold"]].reset_index(drop=True)
+    covered = ~np.isnan(np.asarray(variants[MEAN])).all(axis=1)
+    _write(path, table, variants, covered, {**metadata, "fold_hash": fold_hash(folds)})
+
+
+def write_test(
+    path: str | Path, ids: Sequence[str], variants: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
+) -> None:
+    """Writes predictions for the test battles, one row per id, none of them NaN."""
+    table = pd.DataFrame({"id": pd.Series(list(ids), dtype="str")})
+    _write(path, table, variants, np.ones(len(table), dtype=bool), metadata)
+
+
+def _write(
+    path: str | Path,
+    table: pd.DataFrame,
+    variants: Mapping[str, np.ndarray],
+    covered: np.ndarray,
+    metadata: Mapping[str, Any],
+) -> None:
+    for variant in VARIANTS:
+        if variant in variants:
+            values = np.asarray(variants[variant], dtype=np.float64)
+            _check_simplex(path, values, covered, table["id"])
+            table[columns(variant)] = values
+    write_table(path, table, metadata)
+
+
+def read(path: str | Path, folds: pd.DataFrame, partial: bool = False) -> Predictions:
+    """Reads an out-of-fold table against the fold table of the run.
+
+    Raises BadInput for another fold hash, repeated, missing or unknown ids, another order, rows off the
+    simplex, and, unless `partial`, for folds that were not run.
+    """
+    path = Path(path)
+    table, metadata = _load(path)
+    expected = fold_hash(folds)
+    if metadata.get("fold_hash") != expected:
+        raise BadInput(
+            f"{path}: fold hash {metadata.get('fold_hash')}, the run's folds have {expected}; "
+            "it was made on another split: delete it and run `make oof` again"
+        )
+    _check_ids(path, table["id"], folds["id"])
+    if not np.array_equal(table["fold"].to_numpy(), folds["fold"].to_numpy()):
+        raise BadInput(f"{path}: column fold differs from the run's folds; delete it and run `make oof` again")
+    covered = ~table[columns(MEAN)].isna().all(axis=1).to_numpy()
+    if not partial and not covered.all():
+        missing = sorted(set(table.loc[~covered, "fold"].tolist()))
+        raise BadInput(
+            f"{path}: no predictions for folds {missing}; run `make oof` without FOLDS, or pass the same FOLDS on"
+        )
+    for fold, part in pd.Series(covered).groupby(table["fold"]):
+        if part.nunique() > 1:
+            raise BadInput(f"{path}: fold {fold} is covered in part; delete the file and run `make oof` again")
+    return _predictions(path, table, covered, metadata)
+
+
+def read_test(path: str | Path, ids: Sequence[str]) -> Predictions:
+    """Reads test predictions for just these ids in this order; raises BadInput as `read` does."""
+    path = Path(path)
+    table, metadata = _load(path)
+    _check_ids(path, table["id"], pd.Series(list(ids), dtype="str"))
+    return _predictions(path, table, np.ones(len(table), dtype=bool), metadata)
+
+
+def _load(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    if not path.exists():
+        raise BadInput(f"{path}: no such file; run `make oof-{path.name.split('.')[0]}` first")
+    table = read_table(path)
+    missing = [name for name in ("id", *columns(MEAN)) if name not in table.columns]
+    if missing:
+        raise BadInput(f"{path}: column {missing[0]} is missing; delete the file and run `make oof` again")
+    return table, read_metadata(path)
+
+
+def _predictions(path: Path, table: pd.DataFrame, covered: np.ndarray, metadata: dict[str, Any]) -> Predictions:
+    values: dict[str, np.ndarray | None] = {}
+    for variant in VARIANTS:
+        values[variant] = None
+        if columns(variant)[0] in table.columns:
+            array = table[columns(variant)].to_numpy(dtype=np.float64)
+            _check_simplex(path, array, covered, table["id"])
+            values[variant] = array
+    mean = values[MEAN]
+    assert mean is not None  # _load refused a table without these columns
+    return Predictions(mean, values[PLAIN], values[SWAPPED], covered, metadata)
+
+
+def _check_ids(path: Path, found: pd.Series, expected: pd.Series) -> None:
+    if found.duplicated().any():
+        raise BadInput(f"{path}: id {found[found.duplicated()].iloc[0]} stands more than once; delete the file")
+    unknown = found[~found.isin(expected)]
+    if len(unknown):
+        raise BadInput(f"{path}: id {unknown.iloc[0]} is not a battle of this run; delete the file and run it again")
+    missing = expected[~expected.isin(found)]
+    if len(missing):
+        raise BadInput(f"{path}: id {missing.iloc[0]} is missing; delete the file and run it again")
+    if found.tolist() != expected.tolist():
+        raise BadInput(f"{path}: ids stand in another order than the run's; delete the file and run it again")
+
+
+def _check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids: pd.Series) -> None:
+    if values.shape != (len(ids), CLASSES):
+        raise BadInput(f"{path}: probabilities have shape {values.shape}, expected ({len(ids)}, {CLASSES})")
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1)
+        good &= np.abs(values.sum(axis=1) - 1) <= TOLERANCE
+    good |= ~covered & np.isnan(values).all(axis=1)
+    if not good.all():
+        row = int(np.flatnonzero(~good)[0])
+        raise BadInput(
+            f"{path}: row {row + 1} (id {ids.iloc[row]}) holds {values[row].tolist()}; "
+            "a row must be three finite probabilities that sum to 1"
+        )

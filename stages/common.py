@@ -1,0 +1,50 @@
+"""What every stage needs: the run's paths, its params stamps, and refusals with exit code 2."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from battles.errors import BadInput
+from battles.settings import Section
+
+S = TypeVar("S", bound=Section)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with the option that every stage has."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--run", required=True, help="name of the run: the sub-folder its files lie in")
+    return result
+
+
+def run_argument(description: str) -> str:
+    """The run's name, for a stage that takes nothing else."""
+    run: str = parser(description).parse_args().run
+    return run
+
+
+def stamp(run: str, name: str) -> dict[str, Any]:
+    """A params stamp, `battles/<run>/params/<name>.json`, as `stages.params` wrote it."""
+    path = Path("battles", run, "params", f"{name}.json")
+    if not path.exists():
+        raise BadInput(f"{path}: no such file; start the step through `make`, which writes it")
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def section(run: str, name: str, cls: type[S]) -> tuple[S, str]:
+    """The settings of one params section of a run and their hash."""
+    value = stamp(run, name)
+    return cls.model_validate(value["settings"]), value["hash"]
+
+
+def guarded(main: Callable[[], None]) -> None:
+    """Runs a stage; what the user can mend ends as one line and exit code 2, without a traceback."""
+    try:
+        main()
+    except BadInput as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        sys.exit(2)
