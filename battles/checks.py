@@ -1,0 +1,140 @@
+"""The one validator of user battles, whatever the file's format: a raw row in, a row of the battles table out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from battles.schema import ID, MODELS, TEXTS, WINNERS, Turns, to_json
+
+TRAINING_COLUMNS = (ID, *MODELS, *TEXTS, *WINNERS)
+TEST_COLUMNS = (ID, *TEXTS)
+UNKNOWN_MODEL = "unknown"
+
+_VOTES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
+_LIST_FIX = 'write a JSON list of turns, such as ["Hello"]'
+
+
+class RowError(ValueError):
+    """What is wrong with one row: the column(s), the value found and the fix. The reader adds file and row."""
+
+    def __init__(self, column: str, problem: str) -> None:
+        super().__init__(f"column {column}: {problem}")
+
+
+def shown(value: Any, width: int = 60) -> str:
+    """A value as it may be printed anywhere: one line, ASCII only, at most `width` characters."""
+    # A response may have megabytes: cut before the escapes are made.
+    text = ascii(value[:width]) if isinstance(value, str) else ascii(value)
+    cut = len(text) > width or (isinstance(value, str) and len(value) > width)
+    return text[:width] + "..." if cut else text
+
+
+def missing_columns(found: Sequence[str], voted: bool) -> str:
+    """Why the columns `found` do not make a training (`voted`) or a test file, in one line; empty when they do."""
+    twice = sorted({name for name in found if list(found).count(name) > 1})
+    if twice:
+        return f"column {shown(twice[0])} occurs twice; keep one"
+    missing = [name for name in (TRAINING_COLUMNS if voted else TEST_COLUMNS) if name not in found]
+    if not missing:
+        return ""
+    names = ", ".join(missing)
+    line = f"column{'s'[: len(missing) > 1]} {names} missing, found {shown(', '.join(found), 160)}; "
+    if len(found) == 1 and any(mark in found[0] for mark in ";\t|"):
+        return line + "separate the fields with commas"
+    if voted and set(missing) <= set(WINNERS):
+        return line + "a training file needs the votes; battles without votes go into the test file (TEST=)"
+    return line + "add them, named just so" if len(missing) > 1 else line + "add it, named just so"
+
+
+def check_id(value: Any) -> str:
+    """The id as a string: text exactly as it is, an integer in decimal. Raises RowError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise RowError(ID, f"{shown(value)} is neither text nor an integer; give the battle an id")
+    if not value.strip():
+        raise RowError(ID, f"{shown(value)} is empty; give the battle an id")
+    if not is_utf8(value):
+        raise RowError(ID, f"{shown(value)} holds half of a surrogate pair; use an id that UTF-8 can hold")
+    return value
+
+
+def check_text(column: str, value: Any) -> str:
+    """The JSON text of a list of turns, unchanged where it is text that UTF-8 can hold. Raises RowError."""
+    if isinstance(value, str):
+        turns = _decoded(column, value)
+        _check_turns(column, turns)
+        return value if is_utf8(value) else to_json(turns)
+    if value is None:
+        raise RowError(column, "the cell is null; write [] for no turns, [null] for one turn without text")
+    _check_turns(column, value)
+    return to_json(value)
+
+
+def check_model(column: str, value: Any) -> str:
+    """The model's name; a missing one is `unknown`, as the competition writes it. Raises RowError."""
+    if value is None or value == "":
+        return UNKNOWN_MODEL
+    if not isinstance(value, str) or not is_utf8(value):
+        raise RowError(column, f"{shown(value)} is not a model's name; write it as text")
+    return value
+
+
+def check_votes(row: Mapping[str, Any]) -> tuple[int, int, int]:
+    """The three votes as 0 or 1, exactly one of them 1. Raises RowError."""
+    a, b, tie = (_vote(column, row[column]) for column in WINNERS)
+    if a + b + tie != 1:
+        found = "no winner" if a + b + tie == 0 else f"{a + b + tie} winners"
+        raise RowError(", ".join(WINNERS), f"{found} ({a}, {b}, {tie}); exactly one of the three must be 1")
+    return a, b, tie
+
+
+def _vote(column: str, value: Any) -> int:
+    if isinstance(value, str):
+        vote = _VOTES.get(value.strip().lower())
+    elif isinstance(value, int | float) and value in (0, 1):
+        vote = int(value)
+    else:
+        vote = None
+    if vote is None:
+        raise RowError(column, f"{shown(value)} is not a vote; write 0 or 1")
+    return vote
+
+
+def _decoded(column: str, cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except RecursionError:
+        raise RowError(column, f"{shown(cell)} is nested too deeply; {_LIST_FIX}") from None
+    except ValueError as error:
+        text = cell.strip()
+        if not text:
+            raise RowError(
+                column, "the cell is empty; write [] for no turns, [null] for one turn without text"
+            ) from None
+        if text.startswith(("['", "[None", '["')) and text.endswith("]") and ("'" in text or "None" in text):
+            fix = "if this is a Python list, write it with json.dumps: double quotes, null instead of None"
+        else:
+            fix = _LIST_FIX
+        why = getattr(error, "msg", str(error))
+        at = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+        raise RowError(column, f"{shown(cell)} is not JSON ({why}{at}); {fix}") from None
+
+
+def _check_turns(column: str, turns: Turns) -> None:
+    if not isinstance(turns, list):
+        raise RowError(column, f"{shown(turns)} is not a list; {_LIST_FIX}")
+    for number, turn in enumerate(turns, 1):
+        if turn is not None and not isinstance(turn, str):
+            raise RowError(column, f"turn {number} is {shown(turn)}; a turn must be a string or null")
+
+
+def is_utf8(text: str) -> bool:
+    """False for text with a lone surrogate, which no UTF-8 file can hold."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
