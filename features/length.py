@@ -1,0 +1,47 @@
+"""Length of one text: the oldest and strongest bias of human votes."""
+
+from collections.abc import Sequence
+
+from features.text import KINDS, Text
+
+COUNTS = (
+    "chars",
+    "words",
+    "tokens",
+    "lines",
+    "sentences",
+    "turns",
+    "empty_turns",
+    "first_turn_chars",
+    "last_turn_chars",
+    "longest_line",
+    "last_line",
+)
+
+
+def tokens(text: Text) -> float:
+    """Roughly the sub-word tokens of a text: one a word and one more every six bytes, one a punctuation mark."""
+    spaces = text.kinds[KINDS["space"]]
+    return len(text.words) + text.letters // 6 + max(0, len(text.raw) - spaces - text.letters)
+
+
+def sentences(text: Text) -> int:
+    """Sentence ends, roughly: full stops, exclamation and question marks, and lines."""
+    return text.kinds[KINDS["stop"]] + len(text.lines)
+
+
+def counts(text: Text) -> Sequence[float]:
+    """The values of COUNTS, each at least 0."""
+    return (
+        sum(map(len, text.turns)),
+        len(text.words),
+        tokens(text),
+        len(text.lines),
+        sentences(text),
+        len(text.turns),
+        sum(not turn.strip() for turn in text.turns),
+        len(text.turns[0]) if text.turns else 0,
+        len(text.turns[-1]) if text.turns else 0,
+        max(map(len, text.lines), default=0),
+        len(text.lines[-1]) if text.lines else 0,
+    )

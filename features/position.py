@@ -1,0 +1,99 @@
+"""What the place shows: the prompt both answer, agreement with its language and form, who is longer where.
+
+Votes favour a place (the first read, the last read) and the more so the longer and the more alike the pair; the
+columns of the prompt and of the pair are the same for both orders, so they let a model learn that.
+"""
+
+from collections.abc import Sequence
+
+from features.text import KINDS, Text
+
+PROMPT = (
+    "prompt_length",
+    "prompt_words",
+    "prompt_lines",
+    "prompt_turns",
+    "prompt_last_turn",
+    "prompt_questions",
+    "prompt_code",
+    "prompt_digits",
+    "prompt_not_ascii",
+    "prompt_capitals",
+    "prompt_asks_writing",
+    "prompt_asks_code",
+    "prompt_asks_reasoning",
+    "prompt_asks_short",
+    "prompt_asks_list",
+)
+AGREEMENT = ("language_gap", "code_gap", "brevity_gap", "turns_missing", "list_asked", "written_for_prompt")
+PLACE = ("longer_first_turn", "longer_last_turn", "longer", "much_longer", "longer_words", "more_lines")
+
+_ASKS = {
+    "writing": b"write story poem essay letter email song blog script article rewrite novel chapter",
+    "code": b"python code function java javascript sql html css c script program algorithm class error api regex",
+    "reasoning": b"why how explain solve calculate prove many much difference compare reason",
+    "short": b"short brief briefly concise one only just sentence word summarize summary",
+    "list": b"list examples ideas steps tips ways top best suggest",
+}
+_WORDS = {name: frozenset(group.split()) for name, group in _ASKS.items()}
+
+
+def prompt(text: Text) -> Sequence[float]:
+    """The values of PROMPT; lengths are to be read on a log scale by whoever puts them into a table."""
+    size = max(1, len(text.raw))
+    types = text.types.keys()
+    return (
+        sum(map(len, text.turns)),
+        len(text.words),
+        len(text.lines),
+        len(text.turns),
+        len(text.turns[-1]) if text.turns else 0,
+        text.kinds[KINDS["question"]],
+        text.raw.count(b"```") + text.raw.count(b";\n") + text.raw.count(b"{\n"),
+        100 * text.kinds[KINDS["digit"]] / size,
+        100 * text.kinds[KINDS["not_ascii"]] / size,
+        100 * text.kinds[KINDS["upper"]] / size,
+        *(len(types & words) for words in _WORDS.values()),
+    )
+
+
+def _scripts(text: Text) -> tuple[float, ...]:
+    """Shares of a text's letters by script: Latin, Greek and Cyrillic, Hebrew and Arabic, Indic, East Asian."""
+    counts = text.kinds[KINDS["latin"] :]
+    total = max(1, sum(counts))
+    return tuple(count / total for count in counts)
+
+
+def agreement(response: Text, prompt: Text) -> Sequence[float]:
+    """The values of AGREEMENT for one response: how far it is from the prompt's language and form."""
+    gap = sum(abs(x - y) for x, y in zip(_scripts(response), _scripts(prompt), strict=True)) / 2
+    words = prompt.types.keys()
+    asks = {name: not words.isdisjoint(group) for name, group in _WORDS.items()}
+    fences = response.raw.count(b"```") > 0
+    listed = response.raw.count(b"\n1.") + response.raw.count(b"\n- ") + response.raw.count(b"\n* ") > 0
+    length = len(response.words)
+    return (
+        gap if response.words and prompt.words else 0.0,
+        float(asks["code"]) - float(fences),
+        min(length, 500) / 100 if asks["short"] else 0.0,
+        max(0, len(prompt.turns) - sum(bool(turn.strip()) for turn in response.turns)),
+        float(listed) if asks["list"] else 0.0,
+        min(length, 1000) / 100 if asks["writing"] else 0.0,
+    )
+
+
+def _sign(a: float, b: float) -> float:
+    return float(a > b) - float(a < b)
+
+
+def place(a: Text, b: Text) -> Sequence[float]:
+    """The values of PLACE: +1 where A has more, -1 where B has more, 0 where they are level."""
+    words_a, words_b = len(a.words), len(b.words)
+    return (
+        _sign(len(a.turns[0]) if a.turns else 0, len(b.turns[0]) if b.turns else 0),
+        _sign(len(a.turns[-1]) if a.turns else 0, len(b.turns[-1]) if b.turns else 0),
+        _sign(len(a.raw), len(b.raw)),
+        float(words_a > 2 * words_b + 10) - float(words_b > 2 * words_a + 10),
+        _sign(words_a, words_b),
+        _sign(len(a.lines), len(b.lines)),
+    )

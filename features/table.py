@@ -1,0 +1,122 @@
+"""The table of feature columns: measures of single texts assembled into columns of pairs.
+
+Every column has a declaration of what exchanging A and B does to it (see battles.swap.swap_columns): a measure of one
+response gives two columns that change places (`_a`, `_b`) and their difference, which is negated.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from battles.schema import ID, TEXTS
+from battles.swap import NEGATE, SAME
+from features import length, position, similarity, verbosity
+from features.text import Text, parse
+
+_CHUNK = 750
+_PARALLEL_FROM = 4 * _CHUNK
+
+# One response: lengths (to be put on a log scale, so that a difference is a log-ratio), then everything else.
+_SINGLE = (*length.COUNTS, *verbosity.RATIOS)
+_BESIDE_PROMPT = (*similarity.TO_PROMPT, *position.AGREEMENT)
+_SIDE = (*_SINGLE, *_BESIDE_PROMPT)
+_PAIR = (*position.PROMPT, *similarity.PAIR, *position.PLACE)
+_LOGGED_PAIR = [name in position.PROMPT for name in _PAIR]
+
+Cells = tuple[str, str, str]
+
+
+@lru_cache(maxsize=256)
+def _text(cell: str) -> Text:
+    return parse(json.loads(cell))
+
+
+@lru_cache(maxsize=256)
+def _single(cell: str) -> tuple[float, ...]:
+    text = _text(cell)
+    return (*length.counts(text), *verbosity.ratios(text))
+
+
+def _measure(rows: Sequence[Cells]) -> np.ndarray:
+    """Measures of some battles: those of A, those of B, those of the pair; float32, one row a battle."""
+    out = np.empty((len(rows), 2 * len(_SIDE) + len(_PAIR)), dtype=np.float32)
+    for place, (prompt_cell, cell_a, cell_b) in enumerate(rows):
+        prompt, a, b = _text(prompt_cell), _text(cell_a), _text(cell_b)
+        out[place] = (
+            *_single(cell_a),
+            *similarity.to_prompt(a, prompt),
+            *position.agreement(a, prompt),
+            *_single(cell_b),
+            *similarity.to_prompt(b, prompt),
+            *position.agreement(b, prompt),
+            *position.prompt(prompt),
+            *similarity.pair(a, b),
+            *position.place(a, b),
+        )
+    return out
+
+
+def _chunks(battles: pd.DataFrame, order: np.ndarray) -> Iterator[list[Cells]]:
+    """The text cells of the battles in `order`, some hundred at a time."""
+    columns = [battles[name] for name in TEXTS]
+    for start in range(0, len(order), _CHUNK):
+        part = order[start : start + _CHUNK]
+        yield list(zip(*(column.iloc[part] for column in columns), strict=True))
+
+
+def workers(rows: int, jobs: int | None) -> int:
+    """Processes to use for so many rows: `jobs`, or every core at hand; one for a small table."""
+    if rows < _PARALLEL_FROM:
+        return 1
+    return jobs or len(os.sched_getaffinity(0))
+
+
+def _assemble(measured: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Columns of pairs, and what exchanging A and B does to each."""
+    sides = len(_SIDE)
+    a, b, pair = measured[:, :sides], measured[:, sides : 2 * sides], measured[:, 2 * sides :]
+    for side in (a, b):
+        side[:, : len(length.COUNTS)] = np.log1p(side[:, : len(length.COUNTS)])
+    pair[:, _LOGGED_PAIR] = np.log1p(pair[:, _LOGGED_PAIR])
+    columns: dict[str, np.ndarray] = {}
+    swap: dict[str, str] = {}
+    for place, name in enumerate(_SIDE):
+        columns |= side_columns(name, a[:, place], b[:, place], swap)
+    for place, name in enumerate(_PAIR):
+        columns[name] = pair[:, place]
+        swap[name] = NEGATE if name in position.PLACE else SAME
+    chars = length.COUNTS.index("chars")
+    columns["pair_chars"] = a[:, chars] + b[:, chars]
+    columns["chars_apart"] = np.abs(a[:, chars] - b[:, chars])
+    swap |= {"pair_chars": SAME, "chars_apart": SAME}
+    return columns, swap
+
+
+def side_columns(name: str, a: np.ndarray, b: np.ndarray, swap: dict[str, str]) -> dict[str, np.ndarray]:
+    """A measure of one response as three columns: A's, B's and the difference; declares them in `swap`."""
+    swap |= {f"{name}_a": f"{name}_b", f"{name}_b": f"{name}_a", f"{name}_diff": NEGATE}
+    return {f"{name}_a": a, f"{name}_b": b, f"{name}_diff": a - b}
+
+
+def handcrafted(battles: pd.DataFrame, jobs: int | None = 1) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The columns that need no votes: length, verbosity, position, similarity.
+
+    Takes a battles table; returns a table with its `id` and float32 columns in the same row order (fresh index), and
+    for each column what exchanging A and B does to it. Battles are measured in the order of their prompts, in which
+    responses that recur stand close together, so that each is taken apart once. `jobs` processes share large tables
+    (None: one a core).
+    """
+    codes, _ = pd.factorize(battles[TEXTS[0]])
+    order = np.argsort(codes, kind="stable")
+    run = Parallel(n_jobs=workers(len(battles), jobs), pre_dispatch="n_jobs + 1", batch_size=1)
+    parts = run(delayed(_measure)(rows) for rows in _chunks(battles, order))
+    measured = np.empty((len(battles), 2 * len(_SIDE) + len(_PAIR)), dtype=np.float32)
+    if len(battles):
+        measured[order] = np.concatenate(parts)
+    columns, swap = _assemble(measured)
+    return pd.DataFrame({ID: battles[ID].to_numpy(), **columns}), swap

@@ -1,0 +1,119 @@
+"""One text (a prompt or a response), taken apart once; every family of columns measures this.
+
+Words are split on bytes: lower-cased UTF-8 with ASCII punctuation turned into spaces. That is some five times faster
+than a regular expression and, for style, as good; scripts without spaces give long "words", which the byte
+histogram and the character n-grams make up for.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from battles.schema import Turns
+
+GRAM_BUCKETS = 512
+_GRAM_SHIFT = np.uint32(32 - 9)
+_GRAM_FACTOR = np.uint32(2654435761)
+_PAIR_FACTOR = np.int64(0x9E3779B97F4A7C1)
+_KEEP_IN_WORDS = b"'_"
+_TO_SPACE = bytes(byte if byte >= 128 or chr(byte).isalnum() or byte in _KEEP_IN_WORDS else 32 for byte in range(256))
+# Kinds of bytes; the scripts are told by the lead bytes of UTF-8.
+_BYTES: dict[str, Iterable[int]] = {
+    "space": b"\t\n\r ",
+    "digit": b"0123456789",
+    "stop": b".!?",
+    "upper": range(65, 91),
+    "comma": b",",
+    "colon": b":;",
+    "bracket": b"()[]{}",
+    "quote": b'"',
+    "dash": b"-",
+    "exclamation": b"!",
+    "question": b"?",
+    "formula": b"$+=\\^",
+    "backtick": b"`",
+    "emoji": b"\xf0",
+    "not_ascii": range(128, 256),
+    "latin": [*range(65, 91), *range(97, 123), *range(0xC3, 0xCA)],
+    "greek_cyrillic": range(0xCE, 0xD4),
+    "hebrew_arabic": range(0xD6, 0xDC),
+    "indic": [0xE0],
+    "east_asian": range(0xE3, 0xEE),
+}
+KINDS = {name: place for place, name in enumerate(_BYTES)}
+_KIND_OF_BYTE = np.zeros((256, len(_BYTES)), dtype=np.float32)
+for _place, _values in enumerate(_BYTES.values()):
+    _KIND_OF_BYTE[list(_values), _place] = 1
+
+
+@dataclass(slots=True, frozen=True)
+class Text:
+    """A text and the views of it that columns are made from.
+
+    turns: "" for null turns. raw, lower: UTF-8 bytes of the turns joined by a line break, lone surrogates kept;
+    `lower` with straight apostrophes. kinds: how many bytes of `raw` are of each kind in KINDS. words: lower-cased, in
+    order; types: the count of each; letters: the bytes in them. bigrams: sorted distinct 64-bit hashes of neighbouring
+    words (they differ from process to process: only compare them). lines: the stripped, not empty lines of `raw`.
+    grams: unit-length hashed histogram of character 4-grams, shape (GRAM_BUCKETS,), float32.
+    """
+
+    turns: list[str]
+    raw: bytes
+    lower: bytes
+    kinds: list[int]
+    words: list[bytes]
+    types: dict[bytes, int]
+    letters: int
+    bigrams: np.ndarray
+    lines: list[bytes]
+    grams: np.ndarray
+
+
+def encode(text: str) -> bytes:
+    """UTF-8 bytes; lone surrogates, which strict UTF-8 refuses, are kept."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _grams(lower: bytes) -> np.ndarray:
+    """Unit-length histogram of hashed 4-grams of bytes; zeros for a text shorter than four bytes."""
+    if len(lower) < 4:
+        return np.zeros(GRAM_BUCKETS, dtype=np.float32)
+    packed = np.concatenate(
+        [np.frombuffer(lower, "<u4", (len(lower) - at) // 4, at) for at in range(min(4, len(lower) - 3))]
+    )
+    buckets = (packed * _GRAM_FACTOR) >> _GRAM_SHIFT
+    counts = np.bincount(buckets.view(np.int32), minlength=GRAM_BUCKETS).astype(np.float32)
+    return counts / np.sqrt(counts @ counts)
+
+
+def _bigrams(words: list[bytes]) -> np.ndarray:
+    codes = np.fromiter(map(hash, words), dtype=np.int64, count=len(words))
+    pairs = codes[:-1] * _PAIR_FACTOR + codes[1:]
+    pairs.sort()
+    return pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
+
+
+def parse(turns: Turns) -> Text:
+    """Takes a text apart; no turns, null turns and empty turns are all texts."""
+    known = [turn or "" for turn in turns]
+    joined = "\n".join(known)
+    raw = encode(joined)
+    lower = encode(joined.lower().replace("’", "'"))
+    spaced = lower.translate(_TO_SPACE)
+    words = spaced.split()
+    return Text(
+        turns=known,
+        raw=raw,
+        lower=lower,
+        kinds=(
+            np.bincount(np.frombuffer(raw, dtype=np.uint8), minlength=256).astype(np.float32) @ _KIND_OF_BYTE
+        ).tolist(),
+        words=words,
+        types=Counter(words),
+        letters=len(spaced) - spaced.count(b" "),
+        bigrams=_bigrams(words),
+        lines=[line for line in map(bytes.strip, raw.split(b"\n")) if line],
+        grams=_grams(lower),
+    )

@@ -1,0 +1,167 @@
+"""How one text is written: repetition, wording, formatting. Counts are per word or per line, so length stays out."""
+
+import zlib
+from collections.abc import Sequence
+
+from features.length import sentences
+from features.text import KINDS, Text
+
+WORDS = {
+    "filler": "actually basically really very just quite simply literally essentially certainly definitely absolutely "
+    "truly overall indeed importantly additionally furthermore moreover",
+    "hedge": "may might could perhaps possibly probably likely seems seem appears appear generally usually often "
+    "typically sometimes somewhat potentially depends depending approximately",
+    "connective": "however therefore thus because since although while whereas hence consequently instead first second "
+    "third finally then next",
+    "first_person": "i i'm i've i'd i'll me my mine myself",
+    "second_person": "you your yours you're you'll you've yourself",
+    "negation": "no not never none cannot can't don't doesn't isn't aren't won't wouldn't shouldn't couldn't without",
+    "function_word": "the a an of to in and or for on with as by at from that this is are be it",
+    "example": "example instance e.g such like including",
+    "modal": "should must will would can need",
+    "apology": "sorry apologize apologise apologies apology regret unfortunately",
+    "inability": "unable cannot can't won't inappropriate unethical illegal harmful",
+    "names_machine": "ai openai chatgpt assistant language",
+}
+# Phrases, looked for where they matter: at the start of a text, at its end, or all over it.
+START = {
+    "refusal": "i cannot|i can't|i can not|i'm unable|i am unable|not able to|i won't|i will not|not appropriate|"
+    "have access|not comfortable|against my|i'm not able|don't have personal|doesn't make sense|not clear",
+    "machine": "as an ai|language model|ai assistant|my training|as a large",
+    "opener": "sure|certainly|of course|great question|absolutely|here is|here's|here are",
+}
+END = {
+    "closer": "in conclusion|in summary|overall,|let me know|hope this|hope that|feel free|summarize|if you have any"
+}
+WHOLE = {"caution": "important to|please note|keep in mind|be aware"}
+_COMPRESS_BYTES = 2000  # the ratio falls with length, which has columns of its own
+_START_BYTES, _END_BYTES = 300, 500
+
+
+def _phrases(groups: dict[str, str]) -> list[list[bytes]]:
+    return [[phrase.encode() for phrase in group.split("|")] for group in groups.values()]
+
+
+_IN_START, _IN_END, _IN_WHOLE = _phrases(START), _phrases(END), _phrases(WHOLE)
+_VOCABULARY = {word.encode(): place for place, group in enumerate(WORDS.values()) for word in group.split()}
+
+WORDING = (*WORDS, *START, *END, *WHOLE)
+SHARES = (
+    "digit",
+    "upper",
+    "comma",
+    "colon",
+    "bracket",
+    "quote",
+    "dash",
+    "exclamation",
+    "question",
+    "formula",
+    "emoji",
+    "not_ascii",
+)
+MARKS = (
+    "compressed",
+    "repeated_bigrams",
+    "repeated_lines",
+    "type_token",
+    "top_word",
+    "words_per_sentence",
+    "word_chars",
+    "sentence_starts_upper",
+    "bullets",
+    "numbered",
+    "headings",
+    "table_rows",
+    "code_fences",
+    "code_lines",
+    "bold",
+    "inline_code",
+    "links",
+    "blank_lines",
+    *SHARES,
+    "opens_like_chat",
+    "ends_whole",
+    "ends_with_question",
+    "ends_with_colon",
+)
+RATIOS = (*WORDING, *MARKS)
+
+_SHARES = [KINDS[name] for name in SHARES]
+_BULLETS = (b"-", b"*", b"+", b"\xe2\x80\xa2")
+_ENDS = (b".", b"!", b"?", b"`", b")", b'"', b"\xe3\x80\x82", b"*", b"|", b"}", b"'")
+_OPENERS = tuple(START["opener"].encode().split(b"|"))
+
+
+def _wording(text: Text) -> list[float]:
+    """The values of WORDING: each group of words per hundred words, each group of phrases as a plain count."""
+    found = [0] * len(WORDS)
+    types, lower = text.types, text.lower
+    for word in types.keys() & _VOCABULARY.keys():
+        found[_VOCABULARY[word]] += types[word]
+    scale = 100 / (len(text.words) + 10)
+    start, end = lower[:_START_BYTES], lower[-_END_BYTES:]
+    return [
+        *(count * scale for count in found),
+        *(sum(map(start.count, phrases)) for phrases in _IN_START),
+        *(sum(map(end.count, phrases)) for phrases in _IN_END),
+        *(sum(map(lower.count, phrases)) for phrases in _IN_WHOLE),
+    ]
+
+
+def _lines(lines: list[bytes]) -> tuple[int, int, int, int, int]:
+    """Lines that are bullets, numbered points, headings, table rows, or inside a code fence."""
+    bullets = numbered = headings = rows = code = 0
+    fenced = False
+    for line in lines:
+        first = line[:1]
+        if line.startswith(b"```"):
+            fenced = not fenced
+        elif fenced:
+            code += 1
+        elif first.isdigit():
+            numbered += line[1:2] in (b".", b")") or line[2:3] in (b".", b")")
+        elif first == b"#":
+            headings += 1
+        elif first == b"|":
+            rows += 1
+        elif line.startswith(_BULLETS):
+            bullets += line[1:2] in (b" ", b"\t", b"\x80")
+    return bullets, numbered, headings, rows, code
+
+
+def ratios(text: Text) -> Sequence[float]:
+    """The values of RATIOS, in order."""
+    raw, words, lines, sentence_ends = text.raw, len(text.words), text.lines, sentences(text)
+    size, word_count, line_count = max(1, len(raw)), max(1, words), max(1, len(lines))
+    bullets, numbered, headings, rows, code = _lines(lines)
+    last = lines[-1] if lines else b""
+    fences, backticks = raw.count(b"```"), text.kinds[KINDS["backtick"]]
+    percent = [100 * count / size for count in text.kinds]
+
+    return (
+        *_wording(text),
+        len(zlib.compress(raw[:_COMPRESS_BYTES], 1)) / (min(size, _COMPRESS_BYTES) + 20),
+        1 - (len(text.bigrams) + 1) / word_count if words > 1 else 0.0,
+        1 - len(set(lines)) / line_count if lines else 0.0,
+        len(text.types) / word_count**0.5,
+        max(text.types.values(), default=0) / word_count,
+        min(words / max(1, sentence_ends), 100.0),
+        min(text.letters / word_count, 30.0),
+        sum(line[:1].isupper() for line in lines) / line_count,
+        bullets / line_count,
+        numbered / line_count,
+        headings / line_count,
+        rows / line_count,
+        fences,
+        code / line_count,
+        100 * raw.count(b"**") / (words + 10),
+        100 * (backticks - 3 * fences) / (words + 10),
+        100 * raw.count(b"http") / (words + 10),
+        raw.count(b"\n\n") / line_count,
+        *(percent[place] for place in _SHARES),
+        text.lower.lstrip().startswith(_OPENERS),
+        last.endswith(_ENDS),
+        last.endswith(b"?"),
+        last.endswith(b":"),
+    )
