@@ -1,0 +1,177 @@
+"""How the sample's invented models write: style habits, and a response with what a reader can see in it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from battles.sample_world import Fact
+
+_PLACES = ("river", "market", "harbour", "old mill", "north gate", "garden", "library", "bridge", "valley",
+           "hill", "school", "forest", "coast", "tower", "square", "station", "museum", "village", "lake", "workshop")  # fmt: skip
+_PEOPLE = ("farmers", "sailors", "teachers", "children", "merchants", "visitors", "painters", "bakers", "students",
+           "miners", "weavers", "travellers", "hunters", "doctors", "gardeners")  # fmt: skip
+_TRAITS = ("quiet", "famous", "simple", "busy", "ancient", "pleasant", "strange", "bright", "careful", "common",
+           "gentle", "little", "curious", "splendid", "ordinary", "useful")  # fmt: skip
+_THINGS = ("songs", "maps", "stories", "letters", "festivals", "tools", "stamps", "paintings", "recipes", "games",
+           "boats", "baskets", "coins", "poems", "carpets", "lamps")  # fmt: skip
+_TIMES = ("spring", "winter", "the morning", "the evening", "summer", "autumn", "the rain", "the old days")
+
+_ELABORATIONS = (
+    "Many {people} near the {place} know this from {trait} {things}.",
+    "It appears on {trait} {things} that {people} sell in {time}.",
+    "In {time} the {people} of the {place} still talk about it.",
+    "There are {trait} {things} about it in the {place}.",
+    "The {people} who live by the {place} teach it to their {things2} friends.",
+    "A {trait} book in the {place} describes it for {people}.",
+    "Older {things} from the {place} mention it, and {people} agree.",
+    "You can see it on the {things} that {people} bring to the {place} in {time}.",
+)
+_EXTRA = {
+    "capital": ("Its streets lead down to the {place}.", "The {people} there are proud of their {trait} {place}."),
+    "colour": ("Polished pieces are used for {trait} {things}.", "{people} dig it out near the {place}."),
+    "sound": ("The animal sleeps near the {place} in {time}.", "It likes {trait} places and fears {people}."),
+    "unit": ("The {people} use this measure for {things}.", "It was fixed by {people} at the {place}."),
+    "opposite": ("The {people} use both words for {trait} {things}.", "You will read both words in {trait} {things}."),
+    "maker": ("It was shown at the {place} in {time}.", "The {people} paid for it with {trait} {things}."),
+}
+_POINTS = ("{trait} {things} in the {place}", "what {people} say in {time}", "{things} of the {people}",
+           "the {trait} {place}", "{things} made in {time}", "{people} at the {place}")  # fmt: skip
+_LIST_HEADS = ("Some points to remember:", "Where this is known from:", "A few details:", "To sum up:")
+
+OPENERS = ("", "Sure!", "Great question!", "Of course.", "Certainly!", "Here is the answer.", "Let me explain.",
+           "Thanks for asking.", "Good day to you.", "Happy to help.", "Absolutely!", "Right.")  # fmt: skip
+CLOSERS = ("", "I hope this helps!", "Let me know if you need more.", "Feel free to ask again.", "Have a nice day!",
+           "Best wishes 😊", "That is all.", "Good luck!")  # fmt: skip
+_HEDGES = (
+    "I think this is probably right, but I may be wrong.",
+    "Perhaps somebody else should check this, it might be different.",
+    "This is possibly not the whole story, and I could be mistaken.",
+    "It seems so, although I am probably not the best to ask.",
+)
+_FILLERS = (
+    "Well, this is basically a really very interesting topic.",
+    "This is actually quite simply a really good thing to ask.",
+    "It is essentially just what it is, very much so.",
+    "Basically, this really is quite a thing, it truly is.",
+)
+_REFUSALS = (
+    "I'm sorry, but I cannot help with that question.",
+    "As an AI language model, I am unable to answer this.",
+    "I apologize, but I can't provide that information.",
+    "Unfortunately, I am not able to answer that.",
+    "I'm sorry, I cannot answer this.",
+)
+
+RIGHT, WRONG, REFUSED, MISSING = "right", "wrong", "refused", "missing"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One invented model: how often it is right or refuses, and its habits (probabilities, mean sentences)."""
+
+    name: str
+    right: float
+    refuse: float
+    sentences: float
+    lists: float
+    hedges: float
+    fillers: float
+    repeats: float
+    openers: tuple[int, int]
+    closers: tuple[int, int]
+    forms: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response's turns and everything in them that moves the vote."""
+
+    turns: tuple[str | None, ...]
+    status: tuple[str, ...]
+    words: int
+    lists: bool
+    hedges: bool
+    fillers: bool
+    repeats: bool
+
+
+def pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
+    """One of the items, each as likely."""
+    return items[int(rng.random() * len(items))]
+
+
+def writers(rng: np.random.Generator, number: int) -> list[Writer]:
+    """Models from the strongest to the weakest; habits go with strength, loosely, so that style tells strength."""
+    found = []
+    for rank in range(number):
+        strength = 1 - 2 * rank / (number - 1)
+
+        def habit(mean: float, slope: float, strength: float = strength) -> float:
+            logit = mean + slope * strength + rng.normal(0, 1.2)
+            return 1 / (1 + math.exp(-logit))
+
+        forms = rng.dirichlet((1.2, 0.8, 0.6))
+        found.append(
+            Writer(
+                name=f"arbor-{rank + 1:02d}",
+                right=1 / (1 + math.exp(-0.7 - 1.3 * strength)),
+                refuse=min(0.4, 0.1 * math.exp(-0.7 * strength + rng.normal(0, 0.5))),
+                sentences=max(0.3, 1.6 + 0.6 * strength + rng.normal(0, 0.7)),
+                lists=habit(-1.2, 0.5),
+                hedges=habit(-1.3, -0.6),
+                fillers=habit(-1.3, -0.6),
+                repeats=habit(-2.0, -0.8),
+                openers=(int(rng.integers(len(OPENERS))), int(rng.integers(len(OPENERS)))),
+                closers=(int(rng.integers(len(CLOSERS))), int(rng.integers(len(CLOSERS)))),
+                forms=(float(forms[0]), float(forms[1]), float(forms[2])),
+            )
+        )
+    return [found[i] for i in rng.permutation(number)]
+
+
+def _filled(rng: np.random.Generator, template: str) -> str:
+    text = template.format(
+        place=pick(rng, _PLACES), people=pick(rng, _PEOPLE), trait=pick(rng, _TRAITS), things=pick(rng, _THINGS),
+        things2=pick(rng, _TRAITS), time=pick(rng, _TIMES),
+    )  # fmt: skip
+    return text[0].upper() + text[1:]
+
+
+def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Response:
+    """The writer's response to a prompt of one fact per turn."""
+    hedges, fillers = rng.random() < writer.hedges, rng.random() < writer.fillers
+    lists, repeats = rng.random() < writer.lists, rng.random() < writer.repeats
+    turns, status = [], []
+    listed = repeated = hedged = filled = False
+    for number, fact in enumerate(asked):
+        if rng.random() < writer.refuse:
+            status.append(REFUSED)
+            turns.append(pick(rng, _REFUSALS))
+            continue
+        right = rng.random() < writer.right
+        status.append(RIGHT if right else WRONG)
+        answer = fact.answer if right else fact.wrong[rng.random() < 0.25]
+        form = int(np.searchsorted(np.cumsum(writer.forms), rng.random()))
+        sentences = [fact.statement(form, answer)]
+        for _ in range(min(6, int(rng.poisson(writer.sentences)))):
+            pool = _EXTRA[fact.kind] if rng.random() < 0.3 else _ELABORATIONS
+            sentences.append(_filled(rng, pick(rng, pool)))
+        if fillers and number == 0:
+            filled = True
+            sentences.insert(0, pick(rng, _FILLERS))
+        if repeats and not repeated:
+            repeated = True
+            sentences += [sentences[-1]] * 2
+        if hedges and not hedged:
+            hedged = True
+            sentences.append(pick(rng, _HEDGES))
+        opener, closer = OPENERS[writer.openers[rng.random() < 0.3]], CLOSERS[writer.closers[rng.random() < 0.3]]
+        text = " ".join(part for part in (opener, *sentences) if part)
+        if lists and not listed:
+            listed = True
+            points = [f"- {_filled(rng, pick(rng, _POINTS))}" for _ in range(2 + int(rng.random() * 3))]
+            text = "\n".join((text, "", pick(rng, _LIST_HEADS), *points)) + ("\n" if closer else "")
+        turns.append(f"{text} {closer}".rstrip() if not listed else f"{text}{closer}")
+    words = sum(len(turn.split()) for turn in turns)
+    return Response(tuple(turns), tuple(status), words, listed, hedged, filled, repeated)
