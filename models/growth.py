@@ -1,0 +1,121 @@
+"""Growing boosters of all inner folds in step, and reading the number of rounds off their mean loss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+
+from battles.swap import swap_probabilities
+from models.linear import softmax
+from models.meta import Meta
+from models.residual import Level1, dataset
+from report.metrics import row_losses
+
+Fit = Callable[[Meta, np.ndarray], Level1]
+
+
+@dataclass(frozen=True)
+class InnerFold:
+    """One inner fold: row numbers held out, binned training rows, binned held-out rows, the latter's margin and votes."""
+
+    rows: np.ndarray
+    data: lgb.Dataset
+    held: lgb.Dataset
+    margin: np.ndarray
+    labels: np.ndarray
+    mirrored: bool
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Softmax of scores that include the margin; of both orders' mean when mirrored."""
+        if self.mirrored:
+            plain, exchanged = np.split(scores, 2)
+            scores = (plain + swap_probabilities(exchanged)) / 2
+        return softmax(scores)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Mean log losses (rounds + 1, inner folds), of which row 0 is the margin alone; the best round; its inner OOF."""
+
+    losses: np.ndarray
+    rounds: int
+    probabilities: np.ndarray
+    loss: float
+
+
+def cross_fitted(fit: Fit, meta: Meta, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Logits (n, 3) of rows that the model was not fitted on; with one fold only, in-sample ones.
+
+    A booster trained on top of in-sample margins takes them to be better than they will be when it predicts.
+    """
+    numbers = np.unique(folds)
+    if len(numbers) < 2:
+        return fit(meta, labels).logits(meta)
+    logits = np.zeros((len(labels), 3))
+    for fold in numbers:
+        held = folds == fold
+        logits[held] = fit(meta.rows(~held), labels[~held]).logits(meta.rows(held))
+    return logits
+
+
+def inner_folds(
+    fit: Fit, meta: Meta, labels: np.ndarray, folds: np.ndarray, mirrored: bool, params: Mapping[str, Any]
+) -> list[InnerFold]:
+    """Bins the columns once per inner fold, for all trials; `fit` fits the base margin."""
+    result = []
+    for fold in np.unique(folds):
+        held = folds == fold
+        rest, votes = meta.rows(~held), labels[~held]
+        data = dataset(rest, cross_fitted(fit, rest, votes, folds[~held]), votes, mirrored, params)
+        out = meta.rows(held)
+        margin = fit(rest, votes).logits(out)
+        other = dataset(out, margin, labels[held], mirrored, params, reference=data)
+        result.append(
+            InnerFold(np.flatnonzero(held), data.construct(), other.construct(), margin, labels[held], mirrored)
+        )
+    return result
+
+
+def grow(inner: Sequence[InnerFold], params: Mapping[str, Any], rounds: int, patience: int) -> Growth:
+    """Grows one booster per inner fold, a round at a time, up to `rounds` or `patience` rounds after the best one.
+
+    The best round has the lowest mean loss over all inner rows; it is 0 when no tree helps.
+    """
+    boosters = [lgb.Booster(dict(params), fold.data).add_valid(fold.held, "held") for fold in inner]
+    best = [softmax(fold.margin) for fold in inner]
+    losses = [_losses(best, inner)]
+    weights = np.array([len(fold.labels) for fold in inner], dtype=np.float64)
+    best_round, lowest = 0, float(np.average(losses[0], weights=weights))
+    for number in range(1, rounds + 1):
+        probabilities = []
+        for booster, fold in zip(boosters, inner, strict=True):
+            booster.update()
+            probabilities.append(fold.probabilities(_held_scores(booster)))
+        losses.append(_losses(probabilities, inner))
+        loss = float(np.average(losses[-1], weights=weights))
+        if loss < lowest:
+            best_round, lowest, best = number, loss, probabilities
+        elif number - best_round >= patience:
+            break
+    together = np.zeros((int(weights.sum()), 3))
+    for fold, values in zip(inner, best, strict=True):
+        together[fold.rows] = values
+    return Growth(np.array(losses), best_round, together, lowest)
+
+
+def _losses(probabilities: Sequence[np.ndarray], inner: Sequence[InnerFold]) -> list[float]:
+    return [float(row_losses(p, fold.labels).mean()) for p, fold in zip(probabilities, inner, strict=True)]
+
+
+def _held_scores(booster: lgb.Booster) -> np.ndarray:
+    """The held-out rows' scores, initial scores included: logs of the probabilities that a metric is handed."""
+    seen: list[np.ndarray] = []
+
+    def metric(predicted: np.ndarray, _: lgb.Dataset) -> tuple[str, float, bool]:
+        seen.append(np.log(np.maximum(predicted, 1e-300)))
+        return "seen", 0.0, False
+
+    booster.eval_valid(metric)
+    return seen[0]

@@ -1,0 +1,127 @@
+"""Level-1 candidates of multinomial logistic regression, on the bases alone or with the handcrafted features.
+
+Both start from the optimal blend as an offset: the ridge penalty shrinks towards that blend and not towards
+ignorance, so a strong penalty is safe. The penalties are chosen by cross-validation over folds of the fold table.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models.blend import Pool, optimal_blend
+from models.linear import Linear, Scaler, softmax
+from models.meta import Meta, Parts, base_parts, disagreement_parts, feature_parts
+from report.metrics import log_loss
+
+BASE_PENALTY = 100.0
+PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0)
+CROSSINGS = (float("inf"), 10.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Ridge penalty of a summed log loss: of standardised columns, and how many times that on crossed ones."""
+
+    penalty: float = 100.0
+    crossing: float = 10.0
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The optimal blend plus a penalised linear correction; `features` says whether it sees more than the bases."""
+
+    pool: Pool
+    linear: Linear
+    features: bool
+
+    @classmethod
+    def fit(
+        cls,
+        meta: Meta,
+        labels: np.ndarray,
+        strength: Strength,
+        features: bool,
+        position: bool,
+        start: "Regression | None" = None,
+    ) -> "Regression":
+        """Fits on all rows; without `position` nothing may tell the two places apart."""
+        pool = start.pool if start is not None else optimal_blend(meta, labels, position)
+        columns = _parts(meta, features)
+        bases = len(meta.bases)
+        penalty = [
+            np.where(np.arange(part.shape[1]) < bases, BASE_PENALTY if features else strength.penalty, strength.penalty)
+            for part in columns
+        ]
+        crossing = strength.crossing if position else float("inf")
+        warm = start.linear if start is not None else None
+        linear = Linear.fit(columns, labels, pool.logits(meta), np.concatenate(penalty), crossing, warm)
+        return cls(pool, linear, features)
+
+    def logits(self, meta: Meta) -> np.ndarray:
+        """Centred logits (n, 3)."""
+        return self.linear.logits(_parts(meta, self.features), self.pool.logits(meta))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"pool": self.pool.to_json(), "linear": _lists(asdict(self.linear)), "features": self.features}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Regression":
+        linear = dict(value["linear"])
+        for name in ("odd_scaler", "even_scaler"):
+            linear[name] = Scaler(**{key: np.array(numbers, dtype=np.float64) for key, numbers in linear[name].items()})
+        linear["coefficients"] = np.array(linear["coefficients"])
+        return cls(Pool.from_json(value["pool"]), Linear(**linear), value["features"])
+
+
+def _parts(meta: Meta, features: bool) -> Parts:
+    parts = [base_parts(meta)]
+    if features:
+        parts += [disagreement_parts(meta), feature_parts(meta)]
+    odd, even = (pd.concat(columns, axis=1) for columns in zip(*parts, strict=True))
+    return odd, even
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def choose_strength(
+    meta: Meta, labels: np.ndarray, folds: np.ndarray, features: bool, crossings: Sequence[float]
+) -> Strength:
+    """The penalties of the lowest cross-validated log loss: first the penalty, then the crossing at that penalty.
+
+    `crossings`: the multipliers that compete; the only entry inf means a symmetric model. With one fold only, nothing
+    can be validated and the defaults stand.
+    """
+    numbers = np.unique(folds)
+    middle = crossings[len(crossings) // 2]
+    if len(numbers) < 2:
+        return Strength(crossing=middle)
+    strengths = [Strength(penalty, middle) for penalty in PENALTIES]
+    losses = _validate(meta, labels, folds, strengths, features, bool(np.isfinite(middle)))
+    best, lowest = strengths[int(np.argmin(losses))], losses.min()
+    for crossing in crossings:
+        rival = Strength(best.penalty, crossing)
+        loss = _validate(meta, labels, folds, [rival], features, bool(np.isfinite(crossing)))[0]
+        if loss < lowest:
+            best, lowest = rival, loss
+    return best
+
+
+def _validate(
+    meta: Meta, labels: np.ndarray, folds: np.ndarray, path: Sequence[Strength], features: bool, position: bool
+) -> np.ndarray:
+    total = np.zeros(len(path))
+    for fold in np.unique(folds):
+        held = folds == fold
+        rest, out = meta.rows(~held), meta.rows(held)
+        model = None
+        for i, strength in enumerate(path):
+            model = Regression.fit(rest, labels[~held], strength, features, position, model)
+            total[i] += log_loss(softmax(model.logits(out)), labels[held]) * held.sum()
+    return total / len(labels)

@@ -1,0 +1,140 @@
+"""The residual booster: LightGBM learns only what its base margin leaves over.
+
+The margin's logits are LightGBM's `init_score`, which LightGBM neither keeps in its model file nor adds when it
+predicts. `Residual` is the one place that knows: it owns margin and trees, and its logits are always their sum.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+
+from battles.swap import SWAPPED_CLASSES, swap_probabilities
+from models.linear import from_logits
+from models.meta import Meta, base_parts, disagreement_parts, feature_parts
+
+
+class Level1(Protocol):
+    """Whatever turns the stacker's inputs into centred logits (n, 3)."""
+
+    def logits(self, meta: Meta) -> np.ndarray: ...
+
+
+def columns(meta: Meta, margin: np.ndarray) -> pd.DataFrame:
+    """The booster's columns: the margin, the bases, their disagreement, the features; float64."""
+    lead, tie = from_logits(margin)
+    parts = [part for parts in (base_parts(meta), disagreement_parts(meta), feature_parts(meta)) for part in parts]
+    table = pd.concat([pd.DataFrame({"margin_lead": lead, "margin_tie": tie}), *parts], axis=1)
+    # LightGBM refuses JSON's special characters in names.
+    return table.rename(columns=lambda name: re.sub(r"[^\w+.-]", "_", str(name)))
+
+
+def fixed_params(seed: int, threads: int, max_bin: int) -> dict[str, Any]:
+    """What every booster of a run shares: objective, determinism, threads, bins."""
+    return {
+        "objective": "multiclass",
+        "num_class": 3,
+        "metric": "None",
+        "verbosity": -1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "feature_pre_filter": False,
+        "bagging_freq": 1,
+        "boost_from_average": False,
+        "max_bin": max_bin,
+        "seed": seed,
+        "num_threads": threads,
+    }
+
+
+def dataset(
+    meta: Meta,
+    margin: np.ndarray,
+    labels: np.ndarray,
+    mirrored: bool,
+    params: Mapping[str, Any],
+    reference: lgb.Dataset | None = None,
+) -> lgb.Dataset:
+    """A LightGBM data set on top of `margin` (n, 3), the logits that the model has without trees.
+
+    `mirrored` adds every battle once more with A, B, margin and vote exchanged, each order at weight ½.
+    Held-out rows take the bins of their training set, `reference`.
+    """
+    table, start, votes = columns(meta, margin), margin, labels
+    if mirrored:
+        other = swap_probabilities(margin)
+        table = pd.concat([table, columns(meta.exchanged(), other)], ignore_index=True)
+        start, votes = np.vstack([margin, other]), np.concatenate([labels, np.array(SWAPPED_CLASSES)[labels]])
+    weight = np.full(len(votes), 0.5 if mirrored else 1.0)
+    # 2-D (n, 3): a flattened init_score would have to be column-major.
+    return lgb.Dataset(
+        table,
+        label=votes,
+        weight=weight,
+        init_score=start,
+        reference=reference,
+        params=dict(params),
+        free_raw_data=False,
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """LightGBM params and the exact number of boosting rounds (three trees each); no early stopping."""
+
+    params: Mapping[str, Any]
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A base margin and the boosters trained on top of it, `share` times whose mean is added; none: just the margin."""
+
+    margin: Level1
+    boosters: Sequence[lgb.Booster]
+    share: float
+    mirrored: bool
+
+    @classmethod
+    def fit(
+        cls,
+        margin: Level1,
+        meta: Meta,
+        start: np.ndarray,
+        labels: np.ndarray,
+        recipes: Sequence[Recipe],
+        mirrored: bool,
+    ) -> "Residual":
+        """One booster per recipe on the residual of `start`, out-of-fold logits (n, 3) of the margin's kind.
+
+        A recipe of zero rounds has no booster, but a share in the mean: its residual is zero.
+        """
+        growing = [recipe for recipe in recipes if recipe.rounds > 0]
+        boosters = []
+        for recipe in growing:
+            data = dataset(meta, start, labels, mirrored, recipe.params)
+            boosters.append(lgb.train(dict(recipe.params), data, num_boost_round=recipe.rounds))
+        return cls(margin, boosters, len(growing) / max(len(recipes), 1), mirrored)
+
+    def logits(self, meta: Meta) -> np.ndarray:
+        """Margin plus residual, (n, 3); probabilities are their softmax.
+
+        A mirrored residual is the mean over both orders, so it is symmetric.
+        """
+        margin = self.margin.logits(meta)
+        if not self.boosters:
+            return margin
+        residual = self._raw(meta, margin)
+        if self.mirrored:
+            back = swap_probabilities(self._raw(meta.exchanged(), swap_probabilities(margin)))
+            residual = (residual + back) / 2
+        return margin + residual
+
+    def _raw(self, meta: Meta, margin: np.ndarray) -> np.ndarray:
+        table = columns(meta, margin)
+        raw = [booster.predict(table, raw_score=True, validate_features=True) for booster in self.boosters]
+        return np.asarray(self.share * np.mean(raw, axis=0))

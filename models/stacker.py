@@ -1,0 +1,63 @@
+"""The stacker: nested over the fold table's folds, and the candidate that ships.
+
+For each outer fold everything, the choice among candidates included, is fitted on the other folds, which serve as inner
+folds. The chosen candidates' predictions of their outer folds, put together, are the stack's out-of-fold table, and
+their loss is the figure to report: it prices the tuning and the choosing in. What ships is fitted by the same
+procedure on all rows; among its candidates the one of the lowest nested loss is taken.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from battles.errors import BadInput
+from models.candidates import Fitted, choose, fit
+from models.meta import Meta
+from models.stack_settings import Stack
+from report.metrics import row_losses
+
+STACK = "stack"
+
+
+@dataclass(frozen=True)
+class Nested:
+    """The outcome of stacking n battles.
+
+    probabilities: candidate, and `stack` for the procedure that chooses among them → nested (n, 3).
+    outer: outer fold → what was fitted outside it. final: fitted on all rows; shipped: the candidate to use of it.
+    """
+
+    probabilities: Mapping[str, np.ndarray]
+    outer: Mapping[int, Fitted]
+    final: Fitted
+    shipped: str
+
+
+def stack(
+    meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, journal: Path, groups: np.ndarray | None = None
+) -> Nested:
+    """Nested predictions of n battles and a final fit on all of them.
+
+    labels (n,) are 0, 1, 2; folds (n,) the fold table's ids; groups (n,), if given, mark battles that are not
+    independent, for the standard errors of the final choice. Raises BadInput for fewer than two folds.
+    """
+    numbers = [int(number) for number in np.unique(folds)]
+    if len(numbers) < 2:
+        raise BadInput(f"stack: predictions cover only fold {numbers}; run the bases on at least two folds")
+    # The fit on all rows is the longest: it starts first.
+    tasks = [(np.ones(len(labels), dtype=bool), "final"), *((folds != k, f"outer-{k}") for k in numbers)]
+    jobs = (delayed(fit)(meta.rows(rest), labels[rest], folds[rest], settings, journal, name) for rest, name in tasks)
+    final, *fitted = Parallel(n_jobs=min(settings.workers, len(tasks)))(jobs)
+    outer = dict(zip(numbers, fitted, strict=True))
+    probabilities = {name: np.zeros((len(labels), 3)) for name in (*final.models, STACK)}
+    for number, model in outer.items():
+        held = folds == number
+        predicted = model.predict(meta.rows(held))
+        for name, values in predicted.items():
+            probabilities[name][held] = values
+        probabilities[STACK][held] = predicted[model.chosen]
+    losses = {name: row_losses(values, labels) for name, values in probabilities.items() if name != STACK}
+    return Nested(probabilities, outer, final, choose(losses, groups))
