@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +13,8 @@ from battles.errors import BadInput
 from battles.settings import Section
 
 S = TypeVar("S", bound=Section)
+
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "lightgbm", "optuna", "scikit-learn", "pandas", "numpy")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -48,3 +52,22 @@ def guarded(main: Callable[[], None]) -> None:
     except BadInput as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         sys.exit(2)
+
+
+def has_test(run: str) -> bool:
+    """Whether the run has test battles."""
+    return stamp(run, "inputs")["test"] is not None
+
+
+def code_version() -> str:
+    """The commit that runs, marked `-dirty` when tracked files differ from it; `unknown` outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a prediction can depend on."""
+    return {name: version(name) for name in LIBRARIES}

@@ -1,0 +1,150 @@
+# Preference prediction for LLM battles. `make help` says what there is; README.md says why.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PROFILE ?= sample
+RUN ?= $(PROFILE)
+TRAIN ?=
+TEST ?=
+FOLDS ?=
+SET ?=
+PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
+
+PY := .venv/bin/python
+PARAMS := battles/$(RUN)/params
+# What runs on a run's files; only these read params.yaml.
+PIPELINE := submission oof stack report features prepare
+
+# ---------------------------------------------------------------- set-up
+
+.PHONY: help setup
+help:
+	@echo 'make submission   everything from nothing, on the embedded sample: submission/sample/submission.csv'
+	@echo 'make submission PROFILE=cpu TRAIN=train.csv TEST=test.csv     the same on your battles, without a GPU'
+	@echo
+	@echo 'make oof          out-of-fold probabilities of every base model: oof/<run>/<base>.parquet'
+	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
+	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
+	@echo 'make report       figures and metrics: report/<run>/index.html'
+	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
+	@echo 'make test | lint | bench | clean'
+	@echo
+	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
+	@echo '           SET="section.key=value ..."  overrides params.yaml, e.g. SET="stack.trials=50 tfidf.seed=1"'
+
+.venv/installed: requirements.txt
+	@version=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  if [ "$$version" != 3.11 ]; then \
+	    echo "error: PYTHON: $(PYTHON) is Python $$version; give a Python 3.11: make PYTHON=path" >&2; exit 2; fi
+	'$(PYTHON)' -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+setup: .venv/installed .venv/installed-dev
+
+# ---------------------------------------------------------------- the pipeline
+
+.PHONY: $(PIPELINE) dashboard FORCE
+FORCE:
+
+ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
+# Resolves the params of the run: a stamp per section, rewritten only when its content changes, and run.mk
+# with the variables BASES JOBS THREADS HAS_TEST SOURCE TINY NEEDS_<base>. Bad params end here.
+$(PARAMS)/run.mk: .venv/installed FORCE
+	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
+	  --folds '$(FOLDS)' --overrides '$(SET)'
+include $(PARAMS)/run.mk
+
+MAKEFLAGS += -j$(JOBS)
+ifneq ($(THREADS),)
+export OMP_NUM_THREADS := $(THREADS)
+endif
+export TOKENIZERS_PARALLELISM := false
+export PYTHONUNBUFFERED := 1
+ifeq ($(SOURCE),sample)
+export HF_HUB_OFFLINE := 1
+endif
+endif
+
+BATTLES := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
+FEATURES := features/$(RUN)/train.parquet $(if $(HAS_TEST),features/$(RUN)/test.parquet)
+oof-of = oof/$(RUN)/$(1).parquet $(if $(HAS_TEST),oof/$(RUN)/$(1).test.parquet)
+OOF := $(foreach base,$(BASES),$(call oof-of,$(base)))
+STACK := $(call oof-of,stack) oof/$(RUN)/metrics.json
+
+SAMPLE := $(addprefix battles/$(RUN)/source/,train.csv test.csv truth.parquet)
+$(SAMPLE) &: $(PARAMS)/sample.json
+	@$(PY) -m stages.sample --run $(RUN)
+
+$(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE))
+	@$(PY) -m stages.prepare --run $(RUN)
+
+$(FEATURES) &: $(PARAMS)/features.json $(BATTLES)
+	@$(PY) -m stages.features --run $(RUN)
+
+models/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
+	@$(PY) -m stages.tiny --run $(RUN) --name $*
+
+define base-rule
+$(call oof-of,$(1)) &: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
+	@$(PY) -m stages.base --run $(RUN) --name $(1)
+.PHONY: oof-$(1)
+oof-$(1): $(call oof-of,$(1))
+	@echo 'oof-$(1): $$< is up to date'
+endef
+$(foreach base,$(BASES),$(eval $(call base-rule,$(base))))
+
+$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURES)
+	@$(PY) -m stages.stack --run $(RUN)
+
+submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(STACK)
+	@$(PY) -m stages.submit --run $(RUN)
+
+report/$(RUN)/index.html report/$(RUN)/metrics.json &: $(STACK)
+	@$(PY) -m stages.report --run $(RUN)
+
+prepare: $(BATTLES)
+features: $(FEATURES)
+oof: $(OOF)
+stack: $(STACK)
+report: report/$(RUN)/index.html
+prepare features oof stack report:
+	@echo '$@: $(RUN) is up to date'
+
+ifneq ($(HAS_TEST),)
+submission: submission/$(RUN)/submission.csv
+	@echo 'submission: $< is up to date'
+else
+submission:
+	@echo 'error: TEST: not given; a submission needs the battles to predict: make submission … TEST=path/test.csv' >&2; exit 2
+endif
+
+dashboard: .venv/installed
+	@$(PY) -m stages.dashboard --run '$(RUN)'
+
+# ---------------------------------------------------------------- the project itself
+
+.PHONY: test lint bench clean
+test: .venv/installed-dev
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/installed-dev
+	@$(PY) -m benchmarks.run $(if $(TRAIN),--csv '$(TRAIN)')
+
+# The output of one run only.
+clean:
+	@$(if $(filter-out . .. %/,$(RUN)),rm -rf $(foreach room,battles features models oof submission report,'$(room)/$(RUN)/'),\
+	  echo 'error: RUN: must name a run' >&2; exit 2)

@@ -1,0 +1,89 @@
+"""Typed params of a transformer base model. Imports nothing heavy: `make` reads this at every call."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from battles.settings import Section
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Template(Section):
+    """The text around the three parts of a battle, in the order in which the model reads them."""
+
+    prompt: str = "User: "
+    first: str = "\n\nResponse A: "
+    second: str = "\n\nResponse B: "
+    end: str = "\n\nWhich response is better?"
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) of rank `rank`, scaled by alpha / rank."""
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Positive = 32.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class Transformer(Section):
+    """A sequence-classification base model: any local checkpoint or hub name.
+
+    `max_length` counts tokens of a whole battle, template included; `shares` divides it between the
+    prompt and each response. `swap_training` says in which order a training battle is shown: `both` (in each
+    epoch twice), `alternate` (a seeded order, exchanged from epoch to epoch) or `none`. `tta: both` predicts
+    both response orders and averages the probabilities.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    backbone: str
+    revision: str | None = None
+    template: Template = Template()
+    max_length: Annotated[int, Field(ge=16)] = 1024
+    prompt_share: Share = 0.2
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
+    lora: Lora | None = None
+    gradient_checkpointing: bool = False
+    epochs: Annotated[int, Field(ge=1)] = 2
+    learning_rate: Positive = 2e-4
+    head_learning_rate: Positive | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_grad_norm: Positive = 1.0
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    tokens_per_batch: Annotated[int, Field(ge=64)] = 16384
+    swap_training: Literal["both", "alternate", "none"] = "alternate"
+    tta: Literal["both", "none"] = "both"
+    watch: Annotated[int, Field(ge=0)] = 512
+    seed: int = 11
+
+    @model_validator(mode="after")
+    def _quantised_needs_lora(self) -> Self:
+        if self.quantization != "none" and self.lora is None:
+            raise ValueError(f"quantization {self.quantization}: quantised weights cannot be trained; set lora")
+        return self
+
+
+class TinyBackbone(Section):
+    """Sizes of one tiny backbone of a real architecture, pretrained on the run's own training text."""
+
+    architecture: Literal["roberta", "llama", "gemma2"]
+    hidden: Annotated[int, Field(ge=16)] = 64
+    layers: Annotated[int, Field(ge=1)] = 2
+    heads: Annotated[int, Field(ge=1)] = 4
+    steps: Annotated[int, Field(ge=1)] = 150
+    learning_rate: Positive = 3e-3
+
+
+class Tiny(Section):
+    """Tiny backbones that the run makes for itself, so that it needs no download."""
+
+    vocabulary: Annotated[int, Field(ge=300)] = 2000
+    max_length: Annotated[int, Field(ge=16)] = 512
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    seed: int = 5
+    backbones: dict[str, TinyBackbone] = {}

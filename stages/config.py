@@ -1,0 +1,114 @@
+"""params.yaml, read once into frozen, typed sections: defaults, then the profile, then `SET`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from battles.errors import BadInput
+from battles.settings import Prepare, Sample, Section
+from features.settings import Features
+from models.settings import Tiny, Transformer
+from models.stack_settings import Stack
+from models.tfidf_settings import Tfidf
+
+BASE_KINDS: dict[str, type[Section]] = {"transformer": Transformer, "tfidf": Tfidf}
+TINY_ROOT = "models/{run}/tiny"
+
+
+class Run(Section):
+    """What a run consists of: its bases in order, how many steps `make` runs side by side, threads of each (0: all)."""
+
+    bases: list[str] = Field(min_length=1)
+    jobs: int = Field(default=1, ge=1)
+    threads: int = Field(default=0, ge=0)
+    source: Literal["sample", "user"] = "user"
+
+
+STAGES: dict[str, type[Section]] = {
+    "run": Run,
+    "sample": Sample,
+    "prepare": Prepare,
+    "features": Features,
+    "tiny": Tiny,
+    "stack": Stack,
+}
+
+
+def load(path: Path, profile: str, run: str, overrides: str = "") -> dict[str, Section]:
+    """The sections of a run: every stage's, and one for each base in `run.bases`.
+
+    `overrides` is the text of `SET`: `section.key=value` words, the values in YAML. `{run}` in a backbone's
+    path stands for the run's name. Raises BadInput naming the section, the key, the value and what would do.
+    """
+    raw = _read(path)
+    profiles = raw.pop("profiles", {})
+    if profile not in profiles:
+        raise BadInput(f"PROFILE: {profile!r} is not in {path}; choose one of {', '.join(profiles)}")
+    merged = _merge(_merge(raw, profiles[profile] or {}), _parse(overrides))
+    sections = {name: _section(path, name, cls, merged.pop(name, {})) for name, cls in STAGES.items()}
+    bases = sections["run"]
+    assert isinstance(bases, Run)
+    for name, values in merged.items():
+        if not isinstance(values, dict) or values.get("kind") not in BASE_KINDS:
+            raise BadInput(
+                f"{path}: section {name!r} is no stage ({', '.join(STAGES)}) and, as a base model, "
+                f"it lacks a `kind` ({', '.join(BASE_KINDS)})"
+            )
+    for name in bases.bases:
+        if name not in merged:
+            raise BadInput(f"{path}: run.bases names {name!r}, which has no section; known: {', '.join(merged)}")
+        values = dict(merged[name])
+        if "backbone" in values:
+            values["backbone"] = str(values["backbone"]).replace("{run}", run)
+        sections[name] = _section(path, name, BASE_KINDS[values["kind"]], values)
+    return sections
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; run make in the repository's folder") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise BadInput(f"{path}: must be a mapping of sections")
+    return raw
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _parse(overrides: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for word in overrides.split():
+        name, equals, text = word.partition("=")
+        keys = name.split(".")
+        if not equals or len(keys) < 2 or not all(keys):
+            raise BadInput(f"SET: {word!r} is not section.key=value; for example SET=\"llama.epochs=1 stack.trials=20\"")
+        try:
+            value: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise BadInput(f"SET: the value in {word!r} is not YAML") from None
+        for key in reversed(keys):
+            value = {key: value}
+        result = _merge(result, value)
+    return result
+
+
+def _section(path: Path, name: str, cls: type[Section], values: Any) -> Section:
+    try:
+        return cls.model_validate(values or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([name, *(str(part) for part in first["loc"])])
+        known = f"; known keys: {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise BadInput(f"{path}: {where} = {first['input']!r}: {first['msg']}{known}") from None

@@ -1,0 +1,112 @@
+"""Writes the run's params stamps and the Makefile fragment `run.mk`; each only when its content changes.
+
+`make` starts this before anything else, at every call, so it imports nothing heavy. A stamp that keeps its
+content keeps its time, and whatever depends on it is left alone.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from battles.errors import BadInput
+from battles.files import content_hash, file_hash, write_if_changed
+from battles.settings import Prepare, Section
+from models.settings import Tiny, Transformer
+from stages import config
+from stages.common import guarded, parser
+
+
+def main() -> None:
+    arguments = parser(__doc__.splitlines()[0])
+    arguments.add_argument("--params", default="params.yaml", type=Path)
+    for name in ("profile", "train", "test", "folds", "overrides"):
+        arguments.add_argument(f"--{name}", default="")
+    given = arguments.parse_args()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", given.run):
+        raise BadInput(f"RUN: {given.run!r} must be letters, digits, '.', '_' and '-', as it names a folder")
+    sections = config.load(given.params, given.profile, given.run, given.overrides)
+    stamps = _stamps(sections, given)
+    folder = Path("battles", given.run, "params")
+    for name, value in stamps.items():
+        write_if_changed(folder / f"{name}.json", json.dumps(value, indent=2) + "\n")
+    write_if_changed(folder / "run.mk", _fragment(sections, stamps, given.run))
+
+
+def _stamps(sections: dict[str, Section], given: Any) -> dict[str, Any]:
+    run, prepare = sections["run"], sections["prepare"]
+    assert isinstance(run, config.Run)
+    assert isinstance(prepare, Prepare)
+    folds = _folds(given.folds, prepare.folds)
+    stamps: dict[str, Any] = {
+        "run": {"bases": run.bases, "folds": folds},
+        "inputs": _inputs(run, given),
+    }
+    for name, values in sections.items():
+        if name != "run":
+            settings = values.model_dump(mode="json")
+            stamps[name] = {"settings": settings, "hash": content_hash(settings)}
+    for name in run.bases:
+        stamps[name]["folds"] = folds
+    return stamps
+
+
+def _folds(text: str, count: int) -> list[int] | None:
+    if not text:
+        return None
+    words = text.split(",")
+    if not all(word.isdecimal() and int(word) < count for word in words):
+        raise BadInput(f"FOLDS: {text!r}; give numbers from 0 to {count - 1}, divided by commas, for example FOLDS=0,1")
+    return sorted({int(word) for word in words})
+
+
+def _inputs(run: config.Run, given: Any) -> dict[str, Any]:
+    if given.train:
+        return {"train": _input("TRAIN", given.train), "test": _input("TEST", given.test) if given.test else None}
+    if run.source == "sample":
+        if given.test:
+            raise BadInput(f"TEST: {given.test} is given without TRAIN; give both, or neither for the embedded sample")
+        source = f"battles/{given.run}/source"
+        return {kind: {"path": f"{source}/{kind}.csv", "sha256": None} for kind in ("train", "test")}
+    raise BadInput(
+        f"TRAIN: not given; profile {given.profile!r} trains on your battles: "
+        f"make … PROFILE={given.profile} TRAIN=path/train.csv TEST=path/test.csv"
+    )
+
+
+def _input(variable: str, path: str) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise BadInput(f"{variable}: {path}: no such file")
+    return {"path": path, "sha256": file_hash(path)}
+
+
+def _fragment(sections: dict[str, Section], stamps: dict[str, Any], run: str) -> str:
+    """The variables that the Makefile needs of the params, as a fragment that it includes."""
+    settings, tiny = sections["run"], sections["tiny"]
+    assert isinstance(settings, config.Run)
+    assert isinstance(tiny, Tiny)
+    root = config.TINY_ROOT.replace("{run}", run)
+    lines = [
+        f"BASES := {' '.join(settings.bases)}",
+        f"JOBS := {settings.jobs}",
+        f"THREADS := {settings.threads or ''}",
+        f"HAS_TEST := {'yes' if stamps['inputs']['test'] else ''}",
+        f"SOURCE := {'sample' if stamps['inputs']['train']['sha256'] is None else 'user'}",
+        f"TINY := {' '.join(f'{root}/{name}/config.json' for name in tiny.backbones)}",
+    ]
+    for name in settings.bases:
+        base = sections[name]
+        if isinstance(base, Transformer) and base.backbone.startswith(f"{root}/"):
+            if Path(base.backbone).name not in tiny.backbones:
+                raise BadInput(
+                    f"params.yaml: {name}.backbone = {base.backbone!r}, but tiny.backbones has only "
+                    f"{', '.join(tiny.backbones) or 'nothing'}"
+                )
+            lines.append(f"NEEDS_{name} := {base.backbone}/config.json")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a TextIOWrapper unless replaced
+    guarded(main)
