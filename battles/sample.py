@@ -1,7 +1,7 @@
 """The embedded sample: battles of an invented world whose true vote probabilities are known.
 
 Every vote is drawn from `vote_probabilities`, a function of what a reader sees: whether each answer is right (only
-reading tells), refusals, length, lists, hedges, filler, repetition, and which response comes first. The log loss of
+reading tells), refusals, length, lists, hedges, filler, and which response comes first. The log loss of
 those probabilities is therefore the best that any model can expect: the Bayes-optimal one.
 """
 
@@ -21,15 +21,14 @@ _SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.13, 0.10, 0.01, 0.00
 _SURROGATE = "\ud83d"
 
 # What moves the vote: logits for the response that has it.
-_STATUS = {RIGHT: 0.9, WRONG: -0.9, REFUSED: -2.5, MISSING: -3.5}
-_LENGTH, _LIST, _HEDGE, _FILLER, _REPEAT = 1.6, 1.6, -1.7, -1.6, -2.2
-_BRIEF_LENGTH = -0.2
-_FIRST = 0.25
-_TIE, _TIE_SAME, _TIE_BAD, _TIE_IDENTICAL = -0.2, 0.5, 0.6, 3.0
+_STATUS = {RIGHT: 0.9, WRONG: -0.9, REFUSED: -2.8, MISSING: -4.0}
+_LENGTH, _LIST, _HEDGE, _FILLER = 1.8, 1.8, -1.9, -1.3
+_FIRST = 0.35
+_TIE, _TIE_SAME, _TIE_BAD, _TIE_IDENTICAL = 0.0, 0.4, 0.8, 3.0
 
-_BRIEF = ("Please keep it short.", "A short answer is enough.", "Be brief, please.")
 _REQUESTS = ("Thank you!", "A friend asked me this today.", "I need it for my homework.",
-             "I forgot it again.", "It is for a quiz.", "Thanks in advance.", "My sister does not believe me.", "I am only curious.")  # fmt: skip
+             "I forgot it again.", "It is for a quiz.", "Thanks in advance.",
+             "My sister does not believe me.", "I am only curious.")  # fmt: skip
 _CONTEXTS = ("I am {doing} with my {whom}.", "My {whom} and I are {doing}.", "Yesterday I was {doing} with a {whom}.",
              "Hello! I like {doing}, and my {whom} does too.", "While {doing}, my {whom} asked me this.")  # fmt: skip
 _DOING = ("reading an old book", "playing a word game", "planning a long trip", "writing a letter", "cooking dinner",
@@ -54,7 +53,6 @@ class SampleData:
 class _Prompt:
     turns: tuple[str, ...]
     asked: tuple[Fact, ...]
-    brief: bool
 
 
 def generate(settings: Sample) -> SampleData:
@@ -83,13 +81,12 @@ def generate(settings: Sample) -> SampleData:
     return SampleData(train[[ID, *MODELS, *TEXTS, *WINNERS]], test[[ID, *TEXTS]], truth)
 
 
-def vote_probabilities(a: Response, b: Response, brief: bool) -> np.ndarray:
+def vote_probabilities(a: Response, b: Response) -> np.ndarray:
     """The true probabilities (A wins, B wins, tie), shape (3,), of a vote on two responses.
 
-    `brief`: the prompt asks for a short answer. Exchanging the responses exchanges the first two, but for the
-    advantage of being first.
+    Exchanging the responses exchanges the first two, but for the advantage of being first.
     """
-    ahead = _quality(a, brief) - _quality(b, brief) + _FIRST
+    ahead = _quality(a) - _quality(b) + _FIRST
     standing = [_standing(a), _standing(b)]
     tie = _TIE + _TIE_SAME * (standing[0] == standing[1]) + _TIE_BAD * (max(standing) <= 0)
     tie += _TIE_IDENTICAL * (a.turns == b.turns)
@@ -98,10 +95,10 @@ def vote_probabilities(a: Response, b: Response, brief: bool) -> np.ndarray:
     return odds / odds.sum()
 
 
-def _quality(response: Response, brief: bool) -> float:
+def _quality(response: Response) -> float:
     status = sum(_STATUS[status] for status in response.status) / len(response.status)
-    length = (_BRIEF_LENGTH if brief else _LENGTH) * math.log((response.words / len(response.status) + 8) / 30)
-    habits = _LIST * response.lists + _HEDGE * response.hedges + _FILLER * response.fillers + _REPEAT * response.repeats
+    length = _LENGTH * math.log((response.words + 8) / 30)
+    habits = _LIST * response.lists + _HEDGE * response.hedges + _FILLER * response.fillers
     return status + length + habits
 
 
@@ -118,7 +115,6 @@ def _prompt(rng: np.random.Generator, known: list[Fact], share: np.ndarray) -> _
         fact = known[int(np.searchsorted(share, rng.random()))]
         if fact not in asked:
             asked.append(fact)
-    brief = rng.random() < 0.12
     turns = []
     for position, fact in enumerate(asked):
         question = fact.question(int(rng.random() * 4))
@@ -126,9 +122,9 @@ def _prompt(rng: np.random.Generator, known: list[Fact], share: np.ndarray) -> _
             turns.append(pick(rng, _FOLLOW_UPS).format(q=question))
             continue
         context = pick(rng, _CONTEXTS).format(doing=pick(rng, _DOING), whom=pick(rng, _WHOM))
-        request = pick(rng, _BRIEF) if brief else pick(rng, _REQUESTS) if rng.random() < 0.4 else ""
+        request = pick(rng, _REQUESTS) if rng.random() < 0.4 else ""
         turns.append(" ".join(part for part in (context if rng.random() < 0.8 else "", question, request) if part))
-    return _Prompt(tuple(turns), tuple(asked), brief)
+    return _Prompt(tuple(turns), tuple(asked))
 
 
 def _battle(rng: np.random.Generator, models: list[Writer], prompt: _Prompt) -> dict[str, object]:
@@ -139,7 +135,7 @@ def _battle(rng: np.random.Generator, models: list[Writer], prompt: _Prompt) -> 
     if rng.random() < _IDENTICAL:
         b = a
     a, b = _peculiar(rng, a), _peculiar(rng, b)
-    truth = vote_probabilities(a, b, prompt.brief)
+    truth = vote_probabilities(a, b)
     vote = min(2, int(np.searchsorted(np.cumsum(truth), rng.random())))
     row: dict[str, object] = dict(zip(MODELS, (models[first].name, models[second].name), strict=True))
     row |= dict(zip(TEXTS, (to_json(list(turns)) for turns in (prompt.turns, a.turns, b.turns)), strict=True))

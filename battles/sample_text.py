@@ -8,7 +8,8 @@ import numpy as np
 from battles.sample_world import Fact
 
 _PLACES = ("river", "market", "harbour", "old mill", "north gate", "garden", "library", "bridge", "valley",
-           "hill", "school", "forest", "coast", "tower", "square", "station", "museum", "village", "lake", "workshop")  # fmt: skip
+           "hill", "school", "forest", "coast", "tower", "square", "station", "museum",
+           "village", "lake", "workshop")  # fmt: skip
 _PEOPLE = ("farmers", "sailors", "teachers", "children", "merchants", "visitors", "painters", "bakers", "students",
            "miners", "weavers", "travellers", "hunters", "doctors", "gardeners")  # fmt: skip
 _TRAITS = ("quiet", "famous", "simple", "busy", "ancient", "pleasant", "strange", "bright", "careful", "common",
@@ -77,7 +78,6 @@ class Writer:
     lists: float
     hedges: float
     fillers: float
-    repeats: float
     openers: tuple[int, int]
     closers: tuple[int, int]
     forms: tuple[float, float, float]
@@ -93,7 +93,6 @@ class Response:
     lists: bool
     hedges: bool
     fillers: bool
-    repeats: bool
 
 
 def pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
@@ -118,10 +117,9 @@ def writers(rng: np.random.Generator, number: int) -> list[Writer]:
                 right=1 / (1 + math.exp(-0.7 - 1.3 * strength)),
                 refuse=min(0.4, 0.1 * math.exp(-0.7 * strength + rng.normal(0, 0.5))),
                 sentences=max(0.3, 1.6 + 0.6 * strength + rng.normal(0, 0.7)),
-                lists=habit(-1.2, 0.5),
-                hedges=habit(-1.3, -0.6),
-                fillers=habit(-1.3, -0.6),
-                repeats=habit(-2.0, -0.8),
+                lists=habit(-0.7, 0.5),
+                hedges=habit(-0.8, -0.5),
+                fillers=habit(-0.8, -0.5),
                 openers=(int(rng.integers(len(OPENERS))), int(rng.integers(len(OPENERS)))),
                 closers=(int(rng.integers(len(CLOSERS))), int(rng.integers(len(CLOSERS)))),
                 forms=(float(forms[0]), float(forms[1]), float(forms[2])),
@@ -141,9 +139,9 @@ def _filled(rng: np.random.Generator, template: str) -> str:
 def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Response:
     """The writer's response to a prompt of one fact per turn."""
     hedges, fillers = rng.random() < writer.hedges, rng.random() < writer.fillers
-    lists, repeats = rng.random() < writer.lists, rng.random() < writer.repeats
+    lists = rng.random() < writer.lists
     turns, status = [], []
-    listed = repeated = hedged = filled = False
+    listed = hedged = filled = False
     for number, fact in enumerate(asked):
         if rng.random() < writer.refuse:
             status.append(REFUSED)
@@ -160,9 +158,6 @@ def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Resp
         if fillers and number == 0:
             filled = True
             sentences.insert(0, pick(rng, _FILLERS))
-        if repeats and not repeated:
-            repeated = True
-            sentences += [sentences[-1]] * 2
         if hedges and not hedged:
             hedged = True
             sentences.append(pick(rng, _HEDGES))
@@ -174,4 +169,4 @@ def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Resp
             text = "\n".join((text, "", pick(rng, _LIST_HEADS), *points)) + ("\n" if closer else "")
         turns.append(f"{text} {closer}".rstrip() if not listed else f"{text}{closer}")
     words = sum(len(turn.split()) for turn in turns)
-    return Response(tuple(turns), tuple(status), words, listed, hedged, filled, repeated)
+    return Response(tuple(turns), tuple(status), words, listed, hedged, filled)

@@ -5,29 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 
 # What is asked about, and the right answer.
-_CAPITALS = {
-    "Velmora": "Tasken", "Ostrel": "Orvale", "Kandria": "Minbrook", "Brunth": "Cardeth",
-    "Iselane": "Luvino", "Tolvarre": "Staghold", "Quenby": "Perrinby", "Sundral": "Wexmoor",
-}  # fmt: skip
-_COLOURS = {"zorvel": "red", "mirrite": "blue", "calune": "green", "obrite": "yellow", "fenstone": "white"}
-_SOUNDS = {
-    "marlock": "hums", "tibbin": "whistles", "grusk": "clicks", "pellowin": "barks", "snarrow": "chirps",
-    "driffel": "growls",
-}  # fmt: skip
-_UNITS = {"dorn": "twelve", "quill": "seven", "brack": "twenty", "tarn": "nine", "mell": "forty"}
-_OPPOSITES = {"hot": "cold", "early": "late", "heavy": "light", "narrow": "wide", "loud": "quiet"}
-_MAKERS = {
-    "lantern": "Edda", "windmill": "Tomas", "harp": "Ilva", "compass": "Bram", "kite": "Nessa", "loom": "Oren",
-}  # fmt: skip
+_CAPITALS = {"Velmora": "Tasken", "Ostrel": "Orvale", "Kandria": "Minbrook", "Brunth": "Cardeth", "Iselane": "Luvino"}
+_COLOURS = {"zorvel": "red", "mirrite": "blue", "calune": "green", "obrite": "yellow"}
+_SOUNDS = {"marlock": "hums", "tibbin": "whistles", "grusk": "clicks", "pellowin": "barks"}
+_UNITS = {"dorn": "twelve", "quill": "seven", "brack": "twenty", "tarn": "nine"}
+_OPPOSITES = {"hot": "cold", "early": "late", "heavy": "light", "narrow": "wide"}
+_MAKERS = {"lantern": "Edda", "windmill": "Tomas", "harp": "Ilva", "compass": "Bram"}
 
-# What the sample's models mistake for the answer. For the other kinds it is the answer to another question of the
-# kind, so that only question and answer together tell right from wrong.
+# The usual mistake. Units and opposites have none of their own: there it is the right answer to another question, so
+# that only question and answer together tell right from wrong.
 _MISTAKEN = {
-    "Velmora": "Orlim", "Ostrel": "Grasby", "Kandria": "Hallow", "Brunth": "Sedge",
-    "Iselane": "Rookwell", "Tolvarre": "Pinmouth", "Quenby": "Askerton", "Sundral": "Lowick",
-    "marlock": "squeaks", "tibbin": "croaks", "grusk": "sings", "pellowin": "hisses", "snarrow": "moans",
-    "driffel": "sneezes",
-    "lantern": "Odo", "windmill": "Petra", "harp": "Colm", "compass": "Rhea", "kite": "Anselm", "loom": "Vida",
+    "Velmora": "Orlim", "Ostrel": "Grasby", "Kandria": "Hallow", "Brunth": "Sedge", "Iselane": "Rookwell",
+    "zorvel": "pink", "mirrite": "grey", "calune": "brown", "obrite": "orange",
+    "marlock": "squeaks", "tibbin": "croaks", "grusk": "sings", "pellowin": "hisses",
+    "lantern": "Odo", "windmill": "Petra", "harp": "Colm", "compass": "Rhea",
 }  # fmt: skip
 
 # Kind of fact: its facts, the questions ({e}: what is asked about) and the statements ({a}: the answer given).
@@ -98,7 +89,7 @@ def facts() -> list[Fact]:
         others = list(answers.values())
         for number, (entity, answer) in enumerate(answers.items()):
             other = others[(number + 1) % len(others)]
-            rare = others[(number + 3) % len(others)]
+            rare = others[(number + 2) % len(others)]
             found.append((number, Fact(kind, entity, answer, (_MISTAKEN.get(entity, other), rare))))
     return [fact for _, fact in sorted(found, key=lambda pair: pair[0])]
 
