@@ -26,7 +26,9 @@ class Pool:
     def logits(self, meta: Meta) -> np.ndarray:
         """Centred logits (n, 3); raises BadInput when the bases are not those of the fit."""
         if meta.bases != list(self.weights):
-            raise BadInput(f"stack: bases {meta.bases} differ from {list(self.weights)} of the fit; run the stack again")
+            raise BadInput(
+                f"stack: bases {meta.bases} differ from {list(self.weights)} of the fit; run the stack again"
+            )
         logits = np.tensordot(np.array(list(self.weights.values())), meta.log_probabilities(), axes=1) + self.bias
         return np.asarray(logits)
 

@@ -68,8 +68,8 @@ def fit(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, jour
     `folds` (n,) are these rows' fold ids, the inner folds. With a single one nothing can be validated: defaults
     stand, the booster has no trees and the optimal blend is chosen. `name` is the Optuna study's in `journal`.
     """
-    position = settings.symmetric != "true"
-    crossings = {"true": CROSSINGS[:1], "auto": CROSSINGS, "false": CROSSINGS[-1:]}[settings.symmetric]
+    position = settings.symmetric is not True
+    crossings = CROSSINGS if settings.symmetric == "auto" else CROSSINGS[:1] if settings.symmetric else CROSSINGS[-1:]
     fits: dict[str, Fit] = {
         "prior": lambda m, y: blend.prior(m, y, position),
         "best_base": blend.best_base,
@@ -96,7 +96,9 @@ def fit(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, jour
     residual, tuned = _booster(fits["regression"], models["regression"], meta, labels, folds, settings, journal, name)
     done("booster", residual, inner["regression"] if tuned is None else np.log(tuned.probabilities))
     linear = "features" if "features" in models else "regression"
-    done("average", Average({n: models[n] for n in (linear, "booster")}), mean_logits([inner[linear], inner["booster"]]))
+    done(
+        "average", Average({n: models[n] for n in (linear, "booster")}), mean_logits([inner[linear], inner["booster"]])
+    )
     losses = {candidate: row_losses(softmax(logits), labels) for candidate, logits in inner.items()}
     chosen = "blend" if tuned is None else choose(losses)
     means = {candidate: float(values.mean()) for candidate, values in losses.items()}
@@ -134,7 +136,7 @@ def _booster(
     if len(np.unique(folds)) < 2:
         return Residual(margin, [], 1.0, True), None
     params = fixed_params(settings.seed, settings.threads, settings.max_bin)
-    mirrored = settings.symmetric != "false"
+    mirrored = settings.symmetric is not False
     inner = inner_folds(fit_margin, meta, labels, folds, mirrored, params)
     if settings.symmetric == "auto":
         # Position effects: does a residual that may tell the places apart do better, beyond noise?

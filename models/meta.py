@@ -42,11 +42,15 @@ class Meta:
             raise BadInput(f"features: column {missing[0]} does not declare its exchange; add it to the swap metadata")
         if self.features.shape[1]:
             if len(self.features) != len(self):
-                raise BadInput(f"features: {len(self.features)} rows for {len(self)} battles; run the features step again")
+                raise BadInput(
+                    f"features: {len(self.features)} rows for {len(self)} battles; run the features step again"
+                )
             bad = ~np.isfinite(self.features.to_numpy(dtype=np.float64))
             if bad.any():
                 row, column = np.argwhere(bad)[0]
-                raise BadInput(f"features: column {self.features.columns[column]}, row {row} is not finite; mend the column")
+                raise BadInput(
+                    f"features: column {self.features.columns[column]}, row {row} is not finite; mend the column"
+                )
 
     def __len__(self) -> int:
         return len(next(iter(self.probabilities.values())))
@@ -69,7 +73,10 @@ class Meta:
         """The same battles with A and B exchanged everywhere."""
         return Meta(
             {name: swap_probabilities(values) for name, values in self.probabilities.items()},
-            {name: (swap_probabilities(back), swap_probabilities(plain)) for name, (plain, back) in self.orders.items()},
+            {
+                name: (swap_probabilities(back), swap_probabilities(plain))
+                for name, (plain, back) in self.orders.items()
+            },
             swap_columns(self.features, self.swap),
             self.swap,
         )

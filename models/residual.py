@@ -41,7 +41,7 @@ def fixed_params(seed: int, threads: int, max_bin: int) -> dict[str, Any]:
         "metric": "None",
         "verbosity": -1,
         "deterministic": True,
-        "force_row_wise": True,
+        "force_col_wise": True,
         "feature_pre_filter": False,
         "bagging_freq": 1,
         "boost_from_average": False,

@@ -26,7 +26,7 @@ class Stack(Section):
     learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.015, 0.1)
     bag: Positive = 2
     max_bin: Annotated[int, Field(ge=3, le=255)] = 63
-    symmetric: Literal["auto", "true", "false"] = "auto"
+    symmetric: Literal["auto"] | bool = "auto"
     seed: int = 11
     workers: Positive = 2
     threads: Positive = 1

@@ -9,6 +9,7 @@ procedure on all rows; among its candidates the one of the lowest nested loss is
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -34,6 +35,11 @@ class Nested:
     outer: Mapping[int, Fitted]
     final: Fitted
     shipped: str
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds that each candidate took, summed over the outer folds and the final fit."""
+        fits = [self.final, *self.outer.values()]
+        return {name: sum(fitted.seconds[name] for fitted in fits) for name in self.final.models}
 
 
 def stack(
@@ -61,3 +67,19 @@ def stack(
         probabilities[STACK][held] = predicted[model.chosen]
     losses = {name: row_losses(values, labels) for name, values in probabilities.items() if name != STACK}
     return Nested(probabilities, outer, final, choose(losses, groups))
+
+
+def describe(nested: Nested) -> dict[str, Any]:
+    """What metrics.json says beside the candidates' figures, as JSON values.
+
+    `optimistic` is the best trial's inner log loss of the final fit: the best of many on the rows it was chosen on.
+    """
+    final = nested.final
+    return {
+        "shipped": nested.shipped,
+        "chosen": {str(fold): fitted.chosen for fold, fitted in nested.outer.items()},
+        "optimistic": final.tuned.loss if final.tuned else None,
+        "inner": dict(final.inner),
+        "mirrored": final.mirrored,
+        "recipes": [dict(r.params) | {"rounds": r.rounds} for r in final.tuned.recipes] if final.tuned else [],
+    }
