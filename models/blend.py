@@ -1,7 +1,7 @@
 """Level-1 candidates without features: prior, best single base, equal blend, log-loss-optimal blend.
 
-All four are one model, a logarithmic pool (Genest and Zidek 1986): the weighted sum of the bases' log-probabilities plus
-one bias per class. They differ in what is fitted. Each is fitted on the rows it is given and on nothing else.
+All four are one model, a logarithmic pool (Genest and Zidek 1986): the weighted sum of the bases' log-probabilities
+plus one bias per class. They differ in what is fitted. Each is fitted on the rows it is given and on nothing else.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from battles.errors import BadInput
-from models.linear import convex_weights, softmax
+from models.linear import convex_weights
 from models.meta import SMALLEST, Meta
 from report.metrics import log_loss
 
@@ -68,9 +68,3 @@ def optimal_blend(meta: Meta, labels: np.ndarray, position: bool) -> Pool:
     """
     weights, bias = convex_weights(meta.log_probabilities(), labels, position)
     return Pool(dict(zip(meta.bases, weights.tolist(), strict=True)), bias)
-
-
-def average(logits: np.ndarray, labels: np.ndarray, position: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (models,) and bias (3,) of the optimal pool of already fitted models' logits (models, n, 3)."""
-    centred = np.log(softmax(logits))
-    return convex_weights(centred - centred.mean(axis=2, keepdims=True), labels, position)

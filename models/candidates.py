@@ -18,7 +18,7 @@ from models.regression import CROSSINGS, Regression, Strength, choose_strength
 from models.residual import Level1, Residual, fixed_params
 from models.stack_settings import Stack
 from models.tuning import Tuned, first_recipe, tune
-from report.metrics import log_loss, paired_standard_error, row_losses
+from report.metrics import paired_standard_error, row_losses
 
 # From simple to elaborate.
 CANDIDATES = ("prior", "best_base", "equal_blend", "blend", "regression", "features", "booster", "average")

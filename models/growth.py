@@ -18,7 +18,7 @@ Fit = Callable[[Meta, np.ndarray], Level1]
 
 @dataclass(frozen=True)
 class InnerFold:
-    """One inner fold: row numbers held out, binned training rows, binned held-out rows, the latter's margin and votes."""
+    """One inner fold: numbers of the held-out rows, binned training rows, the held-out ones binned, their margin, votes."""
 
     rows: np.ndarray
     data: lgb.Dataset

@@ -153,10 +153,10 @@ class Linear:
         lead, tie = _designs(scalers[0].transform(odd), scalers[1].transform(even), crossed)
         straight = np.broadcast_to(penalty, odd.shape[1] + even.shape[1])
         on_odd, on_even = straight[: odd.shape[1]], straight[odd.shape[1] :]
+        free = np.zeros(1)
+        blocks = [on_odd, on_even, free]
         if crossed:
-            blocks = [on_odd, on_even * crossing, [0.0], on_even, on_odd * crossing, [0.0]]
-        else:
-            blocks = [on_odd, on_even, [0.0]]
+            blocks = [on_odd, on_even * crossing, free, on_even, on_odd * crossing, free]
         penalties = np.concatenate(blocks)
         warm = start.coefficients if start is not None and start.crossed == crossed else None
         return cls(

@@ -1,8 +1,8 @@
 """What the stacker sees of a battle: the base models' probabilities and the handcrafted features.
 
 Everything is kept in two parts with respect to exchanging the responses A and B: *odd* columns, which change
-their sign, and *even* columns, which stay. A model of the two parts is symmetric by construction when odd columns speak for
-A against B and even columns speak for a tie.
+their sign, and *even* columns, which stay. A model of the two parts is symmetric by construction when odd columns
+speak for A against B and even columns speak for a tie.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Keeping fitted candidates without pickle: one JSON file for the linear parts, LightGBM's text format for the trees."""
+"""Keeping fitted candidates without pickle: a JSON file for the linear parts, LightGBM's text format for the trees."""
 
 import json
 from collections.abc import Mapping

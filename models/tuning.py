@@ -1,7 +1,7 @@
-"""Tuning the residual booster: an Optuna study in a journal file, its objective the mean log loss of the inner folds.
+"""Tuning the residual booster: an Optuna study in a journal file, its objective the mean log loss of inner folds.
 
-The inner folds are the fold table's without the outer one. The number of rounds, zero included, is not drawn: each trial
-grows its boosters in step and reads it off their mean loss.
+The inner folds are the fold table's without the outer one. The number of rounds, zero included, is not drawn: each
+trial grows its boosters in step and reads it off their mean loss.
 """
 
 import time
@@ -36,7 +36,7 @@ FIRST: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best trials' recipes; the best one's inner loss, optimistic as the best of many; their mean inner OOF (n, 3)."""
+    """The best trials' recipes, the best one's inner loss (optimistic: the best of many), their mean inner OOF (n, 3)."""
 
     recipes: Sequence[Recipe]
     loss: float

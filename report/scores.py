@@ -1,7 +1,6 @@
 """One table of figures for bases and candidates: in JSON for other steps, aligned in text for a reader."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
