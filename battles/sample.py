@@ -21,8 +21,8 @@ _SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.13, 0.10, 0.01, 0.00
 _SURROGATE = "\ud83d"
 
 # What moves the vote: logits for the response that has it.
-_STATUS = {RIGHT: 0.9, WRONG: -0.9, REFUSED: -2.8, MISSING: -4.0}
-_LENGTH, _LIST, _HEDGE, _FILLER = 1.8, 1.8, -1.9, -1.3
+_STATUS = {RIGHT: 0.9, WRONG: -0.9, REFUSED: -3.0, MISSING: -4.0}
+_LENGTH, _LIST, _HEDGE, _FILLER = 1.9, 2.0, -2.0, -1.3
 _FIRST = 0.35
 _TIE, _TIE_SAME, _TIE_BAD, _TIE_IDENTICAL = 0.0, 0.4, 0.8, 3.0
 

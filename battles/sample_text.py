@@ -44,13 +44,13 @@ OPENERS = ("", "Sure!", "Great question!", "Of course.", "Certainly!", "Here is 
            "Thanks for asking.", "Good day to you.", "Happy to help.", "Absolutely!", "Right.")  # fmt: skip
 CLOSERS = ("", "I hope this helps!", "Let me know if you need more.", "Feel free to ask again.", "Have a nice day!",
            "Best wishes 😊", "That is all.", "Good luck!")  # fmt: skip
-_HEDGES = (
+HEDGES = (
     "I think this is probably right, but I may be wrong.",
     "Perhaps somebody else should check this, it might be different.",
     "This is possibly not the whole story, and I could be mistaken.",
     "It seems so, although I am probably not the best to ask.",
 )
-_FILLERS = (
+FILLERS = (
     "Well, this is basically a really very interesting topic.",
     "This is actually quite simply a really good thing to ask.",
     "It is essentially just what it is, very much so.",
@@ -149,7 +149,7 @@ def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Resp
             continue
         right = rng.random() < writer.right
         status.append(RIGHT if right else WRONG)
-        answer = fact.answer if right else fact.wrong[rng.random() < 0.25]
+        answer = fact.answer if right else fact.wrong[rng.random() < 0.15]
         form = int(np.searchsorted(np.cumsum(writer.forms), rng.random()))
         sentences = [fact.statement(form, answer)]
         for _ in range(min(6, int(rng.poisson(writer.sentences)))):
@@ -157,10 +157,10 @@ def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Resp
             sentences.append(_filled(rng, pick(rng, pool)))
         if fillers and number == 0:
             filled = True
-            sentences.insert(0, pick(rng, _FILLERS))
+            sentences.insert(0, pick(rng, FILLERS))
         if hedges and not hedged:
             hedged = True
-            sentences.append(pick(rng, _HEDGES))
+            sentences.append(pick(rng, HEDGES))
         opener, closer = OPENERS[writer.openers[rng.random() < 0.3]], CLOSERS[writer.closers[rng.random() < 0.3]]
         text = " ".join(part for part in (opener, *sentences) if part)
         if lists and not listed:

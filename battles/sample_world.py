@@ -96,5 +96,5 @@ def facts() -> list[Fact]:
 
 def popularity(number: int) -> np.ndarray:
     """How often each of `number` facts is asked, most asked first; sums to 1."""
-    weight = 1 / (np.arange(number) + 8.0)
+    weight = 1 / (np.arange(number) + 3.0)
     return weight / weight.sum()
