@@ -1,0 +1,110 @@
+"""The first two stages: the sample's files, the checks on both inputs before anything is written, the split."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from battles.errors import BadInput
+from battles.files import file_hash, read_metadata, read_table
+from battles.folds import fold_hash, make_folds
+from battles.reading import read_battles
+from battles.sample import generate
+from battles.settings import Prepare, Sample
+from stages import prepare, sample
+from stages.common import guarded
+
+SETTINGS = Sample(train=120, test=30, seed=1)
+OUTPUTS = ("train.parquet", "test.parquet", "folds.parquet")
+
+
+def stamp(name: str, value: object) -> None:
+    path = Path("battles/try/params", f"{name}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def inputs(train: str, test: str | None) -> None:
+    stamp("inputs", {"train": {"path": train, "sha256": "t" * 64}, "test": test and {"path": test, "sha256": "e" * 64}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a run `try` with the sample's files and all stamps."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stage", "--run", "try"])
+    data = generate(SETTINGS)
+    data.train.to_csv("train.csv", index=False)
+    data.test.to_csv("test.csv", index=False)
+    stamp("sample", {"settings": SETTINGS.model_dump(), "hash": "s"})
+    stamp("prepare", {"settings": Prepare(folds=4).model_dump(), "hash": "p"})
+    inputs("train.csv", "test.csv")
+    return tmp_path / "battles/try"
+
+
+def test_battles_and_split_are_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.main()
+    train = read_battles("train.csv", voted=True)
+    pd.testing.assert_frame_equal(read_table(folder / "train.parquet"), train)
+    pd.testing.assert_frame_equal(read_table(folder / "test.parquet"), read_battles("test.csv", voted=False))
+    folds = read_table(folder / "folds.parquet")
+    pd.testing.assert_frame_equal(folds, make_folds(train, 4, Prepare().seed))
+    metadata = read_metadata(folder / "folds.parquet")
+    assert metadata["fold_hash"] == fold_hash(folds)
+    assert metadata["source_sha256"] == "t" * 64
+    assert read_metadata(folder / "test.parquet")["source_sha256"] == "e" * 64
+    out = capsys.readouterr().out
+    assert "train: 120 battles" in out
+    assert "test: 30 battles" in out
+    assert len(out.splitlines()) <= 6
+
+
+def test_without_a_test_file_there_is_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.main()
+    assert (folder / "test.parquet").exists()
+    inputs("train.csv", None)
+    prepare.main()
+    assert not (folder / "test.parquet").exists()
+    assert (folder / "folds.parquet").exists()
+    assert "TEST=" in capsys.readouterr().out
+
+
+def test_ids_in_both_files_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs("train.csv", "train.csv")
+    prepare.main()
+    assert "note: 120 ids" in capsys.readouterr().out
+    assert "winner_tie" not in read_table(folder / "test.parquet").columns
+
+
+def test_bad_input_in_either_file_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = Path("test.csv").read_text()
+    Path("test.csv").write_text(good + good.splitlines()[-1] + "\n")
+    with pytest.raises(SystemExit) as ended:
+        guarded(prepare.main)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: test.csv: row 31, id ")
+    assert error.count("\n") == 1
+    assert not any((folder / name).exists() for name in OUTPUTS)
+
+
+def test_too_many_folds_write_nothing(folder: Path) -> None:
+    stamp("prepare", {"settings": Prepare(folds=50).model_dump(), "hash": "p"})
+    with pytest.raises(BadInput, match=r"^prepare\.folds: 50"):
+        prepare.main()
+    assert not any((folder / name).exists() for name in OUTPUTS)
+
+
+def test_the_sample_is_written_as_user_files(folder: Path) -> None:
+    sample.main()
+    data = generate(SETTINGS)
+    source = folder / "source"
+    assert (source / "train.csv").read_bytes() == Path("train.csv").read_bytes()
+    assert (source / "test.csv").read_bytes() == Path("test.csv").read_bytes()
+    pd.testing.assert_frame_equal(read_table(source / "truth.parquet"), data.truth, check_dtype=False)
+    own = {kind: {"path": f"battles/try/source/{kind}.csv", "sha256": None} for kind in ("train", "test")}
+    stamp("inputs", own)
+    prepare.main()
+    assert read_metadata(folder / "train.parquet")["source_sha256"] == file_hash(source / "train.csv")
