@@ -18,7 +18,7 @@ Fit = Callable[[Meta, np.ndarray], Level1]
 
 @dataclass(frozen=True)
 class InnerFold:
-    """One inner fold: numbers of the held-out rows, binned training rows, the held-out ones binned, their margin, votes."""
+    """One inner fold: numbers of its held-out rows, its data sets, the held-out rows' margin logits and votes."""
 
     rows: np.ndarray
     data: lgb.Dataset

@@ -7,6 +7,7 @@ speak for A against B and even columns speak for a tie.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os.path import commonprefix
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,10 @@ def disagreement_parts(meta: Meta) -> Parts:
 
 
 def feature_parts(meta: Meta) -> Parts:
-    """The handcrafted features: partner columns become their difference (odd) and their mean (even)."""
+    """The handcrafted features: partner columns become their difference (odd) and their mean (even).
+
+    The difference is left out where the features already hold one: `x_diff` beside `x_a` and `x_b`.
+    """
     odd, even = {}, {}
     for name in meta.features.columns:
         rule = meta.swap[name]
@@ -126,10 +130,12 @@ def feature_parts(meta: Meta) -> Parts:
             odd[name] = values
         elif rule == SAME:
             even[name] = values
-        elif name < rule:
-            partner = meta.features[rule].to_numpy(dtype=np.float64)
-            odd[f"{name}-{rule}"], even[f"{name}+{rule}"] = values - partner, (values + partner) / 2
         elif name == rule:
             raise BadInput(f"features: column {name} is its own partner; declare it as same or negate")
+        elif name < rule:
+            partner = meta.features[rule].to_numpy(dtype=np.float64)
+            even[f"{name}+{rule}"] = (values + partner) / 2
+            if meta.swap.get(f"{commonprefix([name, rule])}diff") != NEGATE:
+                odd[f"{name}-{rule}"] = values - partner
     index = pd.RangeIndex(len(meta))
     return pd.DataFrame(odd, index=index), pd.DataFrame(even, index=index)

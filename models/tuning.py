@@ -36,7 +36,7 @@ FIRST: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best trials' recipes, the best one's inner loss (optimistic: the best of many), their mean inner OOF (n, 3)."""
+    """The best trials' recipes and mean inner OOF (n, 3); the best one's inner loss, optimistic as the best of many."""
 
     recipes: Sequence[Recipe]
     loss: float

@@ -1,0 +1,31 @@
+"""Synthetic battles for the stacker's tests: bases of known noise, features of which one matters."""
+
+import numpy as np
+import pandas as pd
+
+from models.linear import softmax, to_logits
+from models.meta import Meta
+from models.stack_settings import Stack
+
+QUICK = Stack(trials=2, rounds=30, patience=10, learning_rate=(0.1, 0.2), bag=1, workers=1)
+
+
+def battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> tuple[Meta, np.ndarray, np.ndarray]:
+    """Inputs, votes and five folds; the lead depends on two bases, on feature `gap` and, by a threshold, on `step`."""
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(size=(2, rows))
+    gap, step, length_a, length_b = rng.normal(size=(4, rows))
+    truth = to_logits(latent[0] + 0.5 * gap + np.sign(step) * (np.abs(step) > 1) + bias, 0.6 * latent[1] - 0.3)
+    labels = np.array([rng.choice(3, p=row) for row in softmax(truth)])
+    probabilities, pairs = {}, {}
+    for name, noise in (("good", 0.5), ("weak", 1.5)):
+        lead = latent[0] + rng.normal(size=rows) * noise
+        tie = 0.6 * latent[1] - 0.3 + rng.normal(size=rows) * noise / 2
+        tilt = rng.normal(size=rows) * 0.2 + 0.1
+        plain, swapped = softmax(to_logits(lead + tilt, tie)), softmax(to_logits(lead - tilt, tie))
+        probabilities[name] = (plain + swapped) / 2
+        if orders:
+            pairs[name] = (plain, swapped)
+    features = pd.DataFrame({"gap": gap, "step": step, "length_a": length_a, "length_b": length_b, "even": latent[1]})
+    swap = {"gap": "negate", "step": "negate", "length_a": "length_b", "length_b": "length_a", "even": "same"}
+    return Meta(probabilities, pairs, features.astype("float32"), swap), labels, np.arange(rows) % 5

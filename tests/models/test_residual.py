@@ -1,0 +1,167 @@
+from dataclasses import replace
+from pathlib import Path
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+
+from battles.errors import BadInput
+from battles.swap import swap_probabilities
+from models import stack_files
+from models.blend import optimal_blend
+from models.candidates import Average
+from models.growth import cross_fitted, grow, inner_folds
+from models.linear import softmax
+from models.meta import Meta
+from models.regression import Regression, Strength
+from models.residual import Recipe, Residual, columns, dataset, fixed_params
+from report.metrics import log_loss
+from tests.models.stacking import battles
+
+PARAMS = fixed_params(1, 1, 63) | {"num_leaves": 5, "learning_rate": 0.1, "min_child_samples": 10}
+
+
+def _margin(meta: Meta, labels: np.ndarray):
+    return optimal_blend(meta, labels, position=True)
+
+
+def _fitted(rows: int, mirrored: bool, rounds: int = 20, seed: int = 0) -> tuple[Residual, Meta, np.ndarray]:
+    meta, labels, folds = battles(rows, seed=seed, orders=True)
+    start = cross_fitted(_margin, meta, labels, folds)
+    recipes = [Recipe(PARAMS, rounds), Recipe(PARAMS | {"seed": 9, "feature_fraction": 0.5}, rounds)]
+    return Residual.fit(_margin(meta, labels), meta, start, labels, recipes, mirrored), meta, labels
+
+
+def test_zero_rounds_are_the_margin() -> None:
+    residual, meta, _ = _fitted(200, mirrored=True, rounds=0)
+    np.testing.assert_array_equal(residual.logits(meta), residual.margin.logits(meta))
+
+
+def test_zero_rounds_keep_their_share_in_the_mean() -> None:
+    meta, labels, _ = battles(300)
+    margin = _margin(meta, labels)
+    start = margin.logits(meta)
+    one = Residual.fit(margin, meta, start, labels, [Recipe(PARAMS, 10)], False)
+    half = Residual.fit(margin, meta, start, labels, [Recipe(PARAMS, 10), Recipe(PARAMS, 0)], False)
+    np.testing.assert_allclose(half.logits(meta) - start, (one.logits(meta) - start) / 2, atol=1e-12)
+
+
+def test_the_margin_is_added_back() -> None:
+    """LightGBM's own loss on the training rows, which counts the init score, equals that of margin plus trees."""
+    meta, labels, _ = battles(400)
+    margin = _margin(meta, labels)
+    params = PARAMS | {"metric": "multi_logloss"}
+    data = dataset(meta, margin.logits(meta), labels, False, params)
+    recorded: dict = {}
+    lgb.train(params, data, 15, valid_sets=[data], valid_names=["train"], callbacks=[lgb.record_evaluation(recorded)])
+    residual = Residual.fit(margin, meta, margin.logits(meta), labels, [Recipe(PARAMS, 15)], False)
+    assert log_loss(softmax(residual.logits(meta)), labels) == pytest.approx(
+        recorded["train"]["multi_logloss"][-1], abs=1e-6
+    )
+    assert log_loss(softmax(residual.logits(meta)), labels) < log_loss(softmax(margin.logits(meta)), labels)
+
+
+def test_the_boosters_learn_what_the_margin_leaves_over() -> None:
+    residual, _, _ = _fitted(1500, mirrored=True, rounds=40)
+    fresh, labels, _ = battles(3000, seed=99, orders=True)
+    margin = log_loss(softmax(residual.margin.logits(fresh)), labels)
+    assert log_loss(softmax(residual.logits(fresh)), labels) < margin - 0.02
+
+
+def test_a_mirrored_residual_is_symmetric() -> None:
+    meta, labels, folds = battles(300, orders=True, bias=0.5)
+    margin = optimal_blend(meta, labels, position=False)
+    residual = Residual.fit(margin, meta, margin.logits(meta), labels, [Recipe(PARAMS, 25)], True)
+    before, after = softmax(residual.logits(meta)), softmax(residual.logits(meta.exchanged()))
+    np.testing.assert_allclose(swap_probabilities(after), before, atol=1e-9)
+    assert folds.max() == 4
+
+
+def test_reordered_columns_are_refused() -> None:
+    residual, meta, _ = _fitted(150, mirrored=False, rounds=3)
+    other = meta.features[sorted(meta.features.columns, reverse=True)]
+    with pytest.raises(lgb.basic.LightGBMError):
+        residual.logits(replace(meta, features=other))
+
+
+def test_the_same_fit_twice_is_the_same() -> None:
+    first, meta, _ = _fitted(200, mirrored=True, rounds=10)
+    second, _, _ = _fitted(200, mirrored=True, rounds=10)
+    np.testing.assert_array_equal(first.logits(meta), second.logits(meta))
+
+
+def test_cross_fitted_margins_do_not_know_their_rows_votes() -> None:
+    meta, labels, folds = battles(200)
+    changed = labels.copy()
+    changed[folds == 2] = (changed[folds == 2] + 1) % 3
+    before = cross_fitted(_margin, meta, labels, folds)
+    after = cross_fitted(_margin, meta, changed, folds)
+    np.testing.assert_array_equal(before[folds == 2], after[folds == 2])
+    assert np.abs(before[folds != 2] - after[folds != 2]).max() > 0
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_growing_in_step_gives_what_separate_fits_give(mirrored: bool) -> None:
+    meta, labels, folds = battles(400, orders=True)
+    inner = inner_folds(_margin, meta, labels, folds, mirrored, PARAMS)
+    growth = grow(inner, PARAMS, 12, 12)
+    expected = np.zeros((400, 3))
+    for fold in range(5):
+        held = folds == fold
+        rest, votes = meta.rows(~held), labels[~held]
+        start = cross_fitted(_margin, rest, votes, folds[~held])
+        recipe = Recipe(PARAMS, growth.rounds)
+        residual = Residual.fit(_margin(rest, votes), rest, start, votes, [recipe], mirrored)
+        expected[held] = softmax(residual.logits(meta.rows(held)))
+    np.testing.assert_allclose(growth.probabilities, expected, atol=1e-6)
+    assert growth.loss == pytest.approx(log_loss(expected, labels), abs=1e-6)
+    assert growth.rounds == np.argmin(growth.losses.mean(axis=1))
+
+
+def test_growing_on_noise_stops_early_and_keeps_few_or_no_trees() -> None:
+    meta, labels, folds = battles(300)
+    noise = Meta(meta.probabilities, {}, meta.features.sample(frac=1, random_state=1).reset_index(drop=True), meta.swap)
+    shuffled = np.random.default_rng(1).permutation(labels)
+    growth = grow(inner_folds(_margin, noise, shuffled, folds, True, PARAMS), PARAMS, 100, 5)
+    assert len(growth.losses) <= growth.rounds + 6
+    assert growth.rounds <= 10
+
+
+def test_saved_candidates_predict_the_same(tmp_path: Path) -> None:
+    residual, meta, labels = _fitted(250, mirrored=True)
+    margin = Regression.fit(meta, labels, Strength(), features=False, position=True)
+    features = Regression.fit(meta, labels, Strength(), features=True, position=True)
+    booster = Residual(margin, residual.boosters, residual.share, residual.mirrored)
+    models = {
+        "blend": residual.margin,
+        "regression": margin,
+        "features": features,
+        "booster": booster,
+        "average": Average({"features": features, "booster": booster}),
+    }
+    stack_files.save(tmp_path, models, "average", {"bases": meta.bases})
+    fresh, _, _ = battles(100, seed=5, orders=True)
+    for name, model in models.items():
+        np.testing.assert_array_equal(stack_files.load(tmp_path, name).logits(fresh), model.logits(fresh))
+    np.testing.assert_array_equal(stack_files.load(tmp_path).logits(fresh), models["average"].logits(fresh))
+    stack_files.save(tmp_path, {"blend": residual.margin}, "blend", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["stack.json"]
+    with pytest.raises(BadInput, match="no candidate booster"):
+        stack_files.load(tmp_path, "booster")
+
+
+def test_nothing_saved_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="make stack"):
+        stack_files.load(tmp_path)
+
+
+def test_column_names_are_fit_for_lightgbm() -> None:
+    meta, _, _ = battles(20)
+    odd = replace(
+        meta,
+        features=meta.features.rename(columns={"gap": 'gap["x"]: {1,2}'}),
+        swap={**meta.swap, 'gap["x"]: {1,2}': "negate"},
+    )
+    names = list(columns(odd, np.zeros((20, 3))).columns)
+    assert len(set(names)) == len(names)
+    assert not any(set(name) & set('[]{}":,') for name in names)

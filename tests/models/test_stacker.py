@@ -1,0 +1,161 @@
+"""Guards of the nested procedure: nothing that is scored was learnt from, and nothing added does much harm."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from battles.errors import BadInput
+from battles.swap import swap_probabilities
+from models.candidates import CANDIDATES, choose, fit
+from models.linear import softmax
+from models.meta import Meta
+from models.stack_settings import Stack
+from models.stacker import STACK, Nested, describe, stack
+from report.metrics import log_loss, paired_standard_error, row_losses
+from tests.models.stacking import QUICK, battles
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Nested, Meta, np.ndarray, np.ndarray]:
+    meta, labels, folds = battles(600, orders=True)
+    journal = tmp_path_factory.mktemp("stack") / "study.journal"
+    return stack(meta, labels, folds, QUICK, journal), meta, labels, folds
+
+
+def _losses(result: Nested, labels: np.ndarray) -> Mapping[str, float]:
+    return {name: log_loss(values, labels) for name, values in result.probabilities.items()}
+
+
+def test_every_candidate_competes_on_every_row(nested: tuple[Nested, Meta, np.ndarray, np.ndarray]) -> None:
+    result, _, labels, _ = nested
+    assert list(result.probabilities) == [*CANDIDATES, STACK]
+    for values in result.probabilities.values():
+        np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-12)
+    losses = _losses(result, labels)
+    assert losses[STACK] < losses["best_base"] < losses["prior"]
+    assert losses[STACK] < losses["regression"]
+
+
+def test_the_stack_is_the_candidate_chosen_outside_the_fold(
+    nested: tuple[Nested, Meta, np.ndarray, np.ndarray],
+) -> None:
+    result, _, labels, folds = nested
+    for fold, fitted in result.outer.items():
+        held = folds == fold
+        np.testing.assert_array_equal(result.probabilities[STACK][held], result.probabilities[fitted.chosen][held])
+    losses = {name: row_losses(values, labels) for name, values in result.probabilities.items() if name != STACK}
+    assert result.shipped == choose(losses)
+    said = describe(result)
+    assert said["shipped"] == result.shipped
+    assert said["optimistic"] == result.final.tuned.loss
+    assert set(result.seconds()) == set(CANDIDATES)
+
+
+def test_a_changed_vote_does_not_reach_the_predictions_of_its_fold(
+    nested: tuple[Nested, Meta, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    result, meta, labels, folds = nested
+    changed = labels.copy()
+    changed[folds == 3] = (changed[folds == 3] + 1) % 3
+    other = stack(meta, changed, folds, QUICK, tmp_path / "study.journal")
+    for name, values in result.probabilities.items():
+        np.testing.assert_array_equal(values[folds == 3], other.probabilities[name][folds == 3])
+    assert np.abs(result.probabilities[STACK] - other.probabilities[STACK]).max() > 1e-3
+
+
+def test_shuffled_votes_are_not_predicted(tmp_path: Path) -> None:
+    meta, labels, folds = battles(600)
+    shuffled = np.random.default_rng(5).permutation(labels)
+    result = stack(meta, shuffled, folds, QUICK, tmp_path / "study.journal")
+    mine, prior = (row_losses(result.probabilities[name], shuffled) for name in (STACK, "prior"))
+    assert mine.mean() >= prior.mean() - 2 * paired_standard_error(mine, prior)
+
+
+def test_symmetric_stacks_exchange_with_the_battles(tmp_path: Path) -> None:
+    meta, labels, folds = battles(400, orders=True, bias=0.5)
+    settings = QUICK.model_copy(update={"symmetric": True})
+    fitted = fit(meta, labels, folds, settings, tmp_path / "study.journal", "all")
+    fresh, _, _ = battles(200, seed=8, orders=True)
+    for name, model in fitted.models.items():
+        back = swap_probabilities(softmax(model.logits(fresh.exchanged())))
+        np.testing.assert_allclose(back, softmax(model.logits(fresh)), atol=1e-6, err_msg=name)
+
+
+def test_a_position_bias_is_learnt_unless_symmetry_is_asked_for(tmp_path: Path) -> None:
+    meta, labels, folds = battles(800, bias=0.7)
+    losses = {}
+    for setting in (True, "auto"):
+        settings = QUICK.model_copy(update={"symmetric": setting})
+        result = stack(meta, labels, folds, settings, tmp_path / f"{setting}.journal")
+        losses[setting] = log_loss(result.probabilities[STACK], labels)
+    assert losses["auto"] < losses[True] - 0.02
+
+
+@pytest.mark.parametrize("kind", ["constant", "duplicate", "reversed"])
+def test_a_useless_base_hurts_little(kind: str, tmp_path: Path) -> None:
+    meta, labels, folds = battles(1500)
+    good = meta.probabilities["good"]
+    useless = {
+        "constant": np.tile([0.3, 0.3, 0.4], (1500, 1)),
+        "duplicate": good,
+        "reversed": swap_probabilities(good),
+    }[kind]
+    assert (
+        kind == "duplicate"
+        or log_loss(useless, labels) > log_loss(np.tile([0.35, 0.35, 0.3], (1500, 1)), labels) - 0.02
+    )
+    plain = Meta(meta.probabilities)
+    more = Meta({**meta.probabilities, "useless": useless})
+    before, after = (
+        log_loss(stack(m, labels, folds, QUICK, tmp_path / f"{i}").probabilities[STACK], labels)
+        for i, m in enumerate((plain, more))
+    )
+    assert after <= before + 0.0005
+
+
+def test_one_base_without_features_is_enough(tmp_path: Path) -> None:
+    meta, labels, folds = battles(300)
+    result = stack(Meta({"good": meta.probabilities["good"]}), labels, folds, QUICK, tmp_path / "study.journal")
+    assert "features" not in result.probabilities
+    losses = _losses(result, labels)
+    assert losses[STACK] < losses["prior"]
+
+
+def test_two_folds_are_stacked_without_tuning_and_one_is_refused(tmp_path: Path) -> None:
+    meta, labels, folds = battles(300)
+    half = folds % 2
+    result = stack(meta, labels, half, QUICK, tmp_path / "study.journal")
+    assert {fitted.chosen for fitted in result.outer.values()} == {"blend"}
+    np.testing.assert_array_equal(result.probabilities["booster"], result.probabilities["regression"])
+    with pytest.raises(BadInput, match="two folds"):
+        stack(meta, labels, np.zeros(300, dtype=int), QUICK, tmp_path / "study.journal")
+
+
+def test_processes_give_what_one_process_gives(
+    nested: tuple[Nested, Meta, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    result, meta, labels, folds = nested
+    settings = QUICK.model_copy(update={"workers": 2})
+    parallel = stack(meta, labels, folds, settings, tmp_path / "study.journal")
+    np.testing.assert_array_equal(parallel.probabilities[STACK], result.probabilities[STACK])
+
+
+def test_choosing_prefers_the_simpler_candidate_within_noise() -> None:
+    rng = np.random.default_rng(0)
+    simple = rng.uniform(0.5, 1.5, 500)
+    noisy = simple + rng.normal(scale=0.5, size=500)
+    noisy += simple.mean() - noisy.mean() - 1e-6
+    better = simple - 0.01 + rng.normal(scale=0.001, size=500)
+    assert choose({"blend": simple, "booster": noisy}) == "blend"
+    assert choose({"blend": simple, "booster": better}) == "booster"
+
+
+def test_settings_refuse_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="not ordered"):
+        Stack(learning_rate=(0.1, 0.01))
+    with pytest.raises(ValueError, match="trials"):
+        Stack(trials=0)
+    assert Stack(symmetric=True).symmetric is True
+    assert Stack().symmetric == "auto"
