@@ -1,6 +1,7 @@
 """Backbone factory: a local checkpoint or hub name becomes a three-class model ready for one fold."""
 
 import logging
+import warnings
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ def quiet() -> None:
     """Silences what the libraries repeat at every load or step and what this factory settles itself."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    # peft and accelerate read an attribute that transformers renamed.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     # bitsandbytes says once per layer and step on the CPU that inputs are cast to half precision.
     for name in ("bitsandbytes", "bitsandbytes.autograd._functions"):
         logging.getLogger(name).addFilter(lambda record: "will be cast" not in record.getMessage())

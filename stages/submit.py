@@ -1,0 +1,73 @@
+"""Checks and writes `submission/<run>/submission.csv` and `manifest.json`, and prints how good it should be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from battles.files import read_metadata, read_table, write_json
+from battles.schema import ID, WINNERS, labels
+from oof.table import read_test
+from report.gap import expected_log_loss, share_closed
+from report.scores import text_table
+from stages.common import code_version, guarded, library_versions, run_argument, stamp
+from submission.manifest import manifest
+from submission.table import build, check, read, write
+
+
+def main() -> None:
+    run = run_argument(__doc__)
+    battles, oof, out = Path("battles", run), Path("oof", run), Path("submission", run)
+    ids = read_table(battles / "test.parquet", columns=[ID])[ID].tolist()
+    stack = read_test(oof / "stack.test.parquet", ids)
+    path = out / "submission.csv"
+    write(path, build(ids, stack.probabilities))
+    written = read(path)
+    check(written, ids)
+    names: list[str] = stamp(run, "run")["bases"]
+    metrics = json.loads((oof / "metrics.json").read_text(encoding="utf-8"))
+    write_json(out / "manifest.json", _manifest(run, path, len(ids), names, metrics))
+    print(text_table(metrics["bases"] | metrics["candidates"]))
+    truth = battles / "source" / "truth.parquet"
+    if stamp(run, "inputs")["train"]["sha256"] is None:
+        predictions = {name: read_test(oof / f"{name}.test.parquet", ids).probabilities for name in names}
+        predictions["submission"] = written[list(WINNERS)].to_numpy()
+        _print_gap(predictions, read_table(truth).set_index(ID).loc[ids], read_table(battles / "train.parquet"))
+    print(f"submission: {path} holds {len(ids)} rows")
+
+
+def _manifest(run: str, path: Path, rows: int, names: list[str], metrics: dict[str, Any]) -> dict[str, Any]:
+    tables = [Path("oof", run, f"{name}{kind}.parquet") for name in [*names, "stack"] for kind in ("", ".test")]
+    files = [*tables, *(p for p in Path("models", run, "stack").iterdir() if p.is_file())]
+    files += [Path("battles", run, name) for name in ("train.parquet", "test.parquet", "folds.parquet")]
+    params = {found.stem: json.loads(found.read_text()) for found in Path("battles", run, "params").glob("*.json")}
+    about = {
+        "code_version": code_version(),
+        "libraries": library_versions(),
+        "shipped": read_metadata(Path("oof", run, "stack.parquet"))["shipped"],
+        "nested_log_loss": metrics["candidates"]["stack"]["log_loss"],
+        "inputs": params.pop("inputs"),
+    }
+    return manifest(path, rows, files, params, about)
+
+
+def _print_gap(predictions: dict[str, np.ndarray], truth: pd.DataFrame, train: pd.DataFrame) -> None:
+    """The sample's truth is known: what each model reaches of it, over the test battles' true probabilities."""
+    expected = truth[list(WINNERS)].to_numpy()
+    shares = np.bincount(labels(train), minlength=3) / len(train)
+    prior = expected_log_loss(np.broadcast_to(shares, expected.shape), expected)
+    optimal = expected_log_loss(expected, expected)
+    print("\nlog loss on the sample's test battles, expected under their true vote probabilities:")
+    for name, values in {
+        "prior": np.broadcast_to(shares, expected.shape),
+        **predictions,
+        "Bayes-optimal": expected,
+    }.items():
+        loss = expected_log_loss(values, expected)
+        print(f"  {name:<14}{loss:.4f}  {100 * share_closed(loss, prior, optimal):3.0f} % of the gap closed")
+
+
+if __name__ == "__main__":
+    guarded(main)
