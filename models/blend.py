@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from battles.errors import BadInput
-from models.linear import convex_weights
+from models.linear import convex_weights, softmax
 from models.meta import SMALLEST, Meta
 from report.metrics import log_loss
 
@@ -25,11 +25,11 @@ class Pool:
 
     def logits(self, meta: Meta) -> np.ndarray:
         """Centred logits (n, 3); raises BadInput when the bases are not those of the fit."""
-        if meta.bases != list(self.weights):
+        if meta.bases != tuple(self.weights):
             raise BadInput(
                 f"stack: bases {meta.bases} differ from {list(self.weights)} of the fit; run the stack again"
             )
-        logits = np.tensordot(np.array(list(self.weights.values())), meta.log_probabilities(), axes=1) + self.bias
+        logits = np.tensordot(np.array(list(self.weights.values())), meta.logs, axes=1) + self.bias
         return np.asarray(logits)
 
     def to_json(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def prior(meta: Meta, labels: np.ndarray, position: bool) -> Pool:
 
 def best_base(meta: Meta, labels: np.ndarray) -> Pool:
     """The base with the lowest log loss, as it is."""
-    losses = {name: log_loss(values, labels) for name, values in meta.probabilities.items()}
+    losses = {name: log_loss(softmax(logs), labels) for name, logs in zip(meta.bases, meta.logs, strict=True)}
     best = min(losses, key=losses.__getitem__)
     return Pool({name: float(name == best) for name in meta.bases}, np.zeros(3))
 
@@ -66,5 +66,5 @@ def optimal_blend(meta: Meta, labels: np.ndarray, position: bool) -> Pool:
 
     With `position` the winners' biases may differ: a constant preference for the first or second place.
     """
-    weights, bias = convex_weights(meta.log_probabilities(), labels, position)
+    weights, bias = convex_weights(meta.logs, labels, position)
     return Pool(dict(zip(meta.bases, weights.tolist(), strict=True)), bias)

@@ -15,7 +15,7 @@ from models.growth import Fit, cross_fitted, grow, inner_folds
 from models.linear import softmax
 from models.meta import Meta
 from models.regression import CROSSINGS, Regression, Strength, choose_strength
-from models.residual import Level1, Residual, fixed_params
+from models.residual import Level1, Residual, columns, fixed_params
 from models.stack_settings import Stack
 from models.tuning import Tuned, first_recipe, tune
 from report.metrics import paired_standard_error, row_losses
@@ -89,7 +89,7 @@ def fit(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, jour
 
     for candidate, simple in fits.items():
         done(candidate, simple(meta, labels), cross_fitted(simple, meta, labels, folds))
-    for candidate in ("regression", "features") if meta.features.shape[1] else ("regression",):
+    for candidate in ("regression", "features") if meta.has_features else ("regression",):
         strength = choose_strength(meta, labels, folds, candidate == "features", crossings)
         fits[candidate] = _regression(strength, candidate == "features")
         done(candidate, fits[candidate](meta, labels), cross_fitted(fits[candidate], meta, labels, folds))
@@ -152,8 +152,8 @@ def _booster(
 
 def _fingerprint(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, mirrored: bool) -> str:
     """Eight hex digits of everything a trial's loss depends on: a study is only resumed on the same data."""
-    arrays: list[Any] = [labels, folds, meta.features.to_numpy(dtype=np.float64), *meta.probabilities.values()]
-    arrays += [values for pair in meta.orders.values() for values in pair]
+    table = columns(meta, np.zeros((len(labels), 3)))
+    arrays: list[Any] = [labels, folds, table.to_numpy()]
     parts = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays]
     fixed = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
-    return content_hash([parts, meta.bases, [*meta.features.columns], fixed, mirrored])[:8]
+    return content_hash([parts, list(table.columns), fixed, mirrored])[:8]

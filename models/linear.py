@@ -9,7 +9,6 @@ lead) are what a position effect needs; they have a penalty of their own, and no
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import minimize
 
 from battles.errors import BadInput
@@ -46,8 +45,7 @@ class Scaler:
     weight: np.ndarray
 
     @classmethod
-    def fit(cls, columns: pd.DataFrame, odd: bool) -> "Scaler":
-        values = columns.to_numpy(dtype=np.float64)
+    def fit(cls, values: np.ndarray, odd: bool) -> "Scaler":
         if not values.shape[1]:
             return cls(*(np.zeros(0) for _ in range(4)))
         if odd:
@@ -60,8 +58,8 @@ class Scaler:
         # A column that is constant here has no weight.
         return cls(low, high, centre, np.where(scale > TOLERANCE, 1 / np.maximum(scale, TOLERANCE), 0.0))
 
-    def transform(self, columns: pd.DataFrame) -> np.ndarray:
-        return (np.clip(columns.to_numpy(dtype=np.float64), self.low, self.high) - self.centre) * self.weight
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        return (np.clip(values, self.low, self.high) - self.centre) * self.weight
 
 
 def newton(
@@ -123,8 +121,8 @@ def newton(
 class Linear:
     """A fitted regression: adds `lead` and `tie` coefficients of scaled columns to an offset."""
 
-    odd: list[str]
-    even: list[str]
+    odd: tuple[str, ...]
+    even: tuple[str, ...]
     odd_scaler: Scaler
     even_scaler: Scaler
     crossed: bool
@@ -145,7 +143,7 @@ class Linear:
         Crossed coefficients are penalised `crossing` times as much; with an infinite `crossing` there are none.
         The tie's constant, and the lead's where crossed terms exist, are free.
         """
-        odd, even = parts
+        odd, even = parts.odd.values, parts.even.values
         if not crossing > 0:
             raise BadInput(f"stack.crossing: {crossing} must be positive; inf makes the regression symmetric")
         scalers = Scaler.fit(odd, odd=True), Scaler.fit(even, odd=False)
@@ -160,15 +158,18 @@ class Linear:
         penalties = np.concatenate(blocks)
         warm = start.coefficients if start is not None and start.crossed == crossed else None
         return cls(
-            list(odd.columns), list(even.columns), *scalers, crossed, newton(lead, tie, penalties, offset, labels, warm)
+            parts.odd.names, parts.even.names, *scalers, crossed, newton(lead, tie, penalties, offset, labels, warm)
         )
 
     def logits(self, parts: Parts, offset: np.ndarray) -> np.ndarray:
         """Centred logits (n, 3) of columns that must be those of the fit, in their order."""
-        odd, even = parts
-        if [*odd.columns] != self.odd or [*even.columns] != self.even:
-            raise BadInput(f"stack: columns {[*odd.columns, *even.columns]} differ from those of the fit; stack again")
-        lead, tie = _designs(self.odd_scaler.transform(odd), self.even_scaler.transform(even), self.crossed)
+        if parts.odd.names != self.odd or parts.even.names != self.even:
+            raise BadInput(
+                f"stack: columns {[*parts.odd.names, *parts.even.names]} differ from those of the fit; stack again"
+            )
+        lead, tie = _designs(
+            self.odd_scaler.transform(parts.odd.values), self.even_scaler.transform(parts.even.values), self.crossed
+        )
         lead_0, tie_0 = from_logits(offset)
         width = lead.shape[1]
         return to_logits(lead_0 + lead @ self.coefficients[:width], tie_0 + tie @ self.coefficients[width:])

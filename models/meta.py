@@ -5,137 +5,169 @@ their sign, and *even* columns, which stay. A model of the two parts is symmetri
 speak for A against B and even columns speak for a tie.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from os.path import commonprefix
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
-from battles.swap import NEGATE, SAME, swap_columns, swap_probabilities
+from battles.swap import NEGATE, SAME, swap_probabilities
 
 SMALLEST = 1e-6
 
 
+class Block(NamedTuple):
+    """Named columns: values (n, len(names)), float64."""
+
+    names: tuple[str, ...]
+    values: np.ndarray
+
+
+class Parts(NamedTuple):
+    """Columns that change their sign when A and B are exchanged, and columns that do not."""
+
+    odd: Block
+    even: Block
+
+
 @dataclass(frozen=True)
 class Meta:
-    """Level-1 inputs of n battles.
+    """Level-1 inputs of n battles; `make_meta` checks and makes it.
 
-    probabilities: base name → (n, 3), rows sum to 1.
-    orders: base name → (plain, swapped), each (n, 3), of bases with swap TTA; `swapped` is mapped back.
-    features: n rows of finite numbers; swap: what exchanging A and B does to each of its columns.
+    logs: centred log-probabilities of the bases, (bases, n, 3).
+    base: A's log-odds against B and the tie's against both, of each base. disagreement: of bases, and of the two
+    orders of a base with swap TTA. features: the handcrafted ones. means: of features that come in pairs.
     """
 
-    probabilities: Mapping[str, np.ndarray]
-    orders: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    features: pd.DataFrame = field(default_factory=pd.DataFrame)
-    swap: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.probabilities:
-            raise BadInput("stack: no base model; train at least one base (bases in params.yaml)")
-        for name, values in self.probabilities.items():
-            if values.shape != (len(self), 3) or not np.isfinite(values).all():
-                raise BadInput(f"base {name}: shape {values.shape} or non-finite rows; give {len(self)} rows of three")
-        missing = [column for column in self.features.columns if column not in self.swap]
-        if missing:
-            raise BadInput(f"features: column {missing[0]} does not declare its exchange; add it to the swap metadata")
-        if self.features.shape[1]:
-            if len(self.features) != len(self):
-                raise BadInput(
-                    f"features: {len(self.features)} rows for {len(self)} battles; run the features step again"
-                )
-            bad = ~np.isfinite(self.features.to_numpy(dtype=np.float64))
-            if bad.any():
-                row, column = np.argwhere(bad)[0]
-                raise BadInput(
-                    f"features: column {self.features.columns[column]}, row {row} is not finite; mend the column"
-                )
+    bases: tuple[str, ...]
+    logs: np.ndarray
+    base: Parts
+    disagreement: Parts
+    features: Parts
+    means: Parts
 
     def __len__(self) -> int:
-        return len(next(iter(self.probabilities.values())))
+        return self.logs.shape[1]
 
     @property
-    def bases(self) -> list[str]:
-        return list(self.probabilities)
+    def has_features(self) -> bool:
+        return bool(self.features.odd.names or self.features.even.names)
 
     def rows(self, index: np.ndarray) -> "Meta":
         """The battles at `index` (numbers or mask)."""
-        features = self.features.loc[np.asarray(index)] if index.dtype == bool else self.features.iloc[index]
-        return Meta(
-            {name: values[index] for name, values in self.probabilities.items()},
-            {name: (plain[index], swapped[index]) for name, (plain, swapped) in self.orders.items()},
-            features.reset_index(drop=True) if self.features.shape[1] else self.features,
-            self.swap,
-        )
+
+        def cut(parts: Parts) -> Parts:
+            return Parts(*(Block(block.names, block.values[index]) for block in parts))
+
+        parts = (cut(group) for group in self._groups())
+        return Meta(self.bases, self.logs[:, index], *parts)
 
     def exchanged(self) -> "Meta":
         """The same battles with A and B exchanged everywhere."""
-        return Meta(
-            {name: swap_probabilities(values) for name, values in self.probabilities.items()},
-            {
-                name: (swap_probabilities(back), swap_probabilities(plain))
-                for name, (plain, back) in self.orders.items()
-            },
-            swap_columns(self.features, self.swap),
-            self.swap,
-        )
+        parts = (Parts(Block(odd.names, -odd.values), even) for odd, even in self._groups())
+        return Meta(self.bases, swap_probabilities(self.logs), *parts)
 
-    def log_probabilities(self) -> np.ndarray:
-        """Centred log-probabilities of the bases, shape (bases, n, 3), float64."""
-        logs = np.log(np.maximum(np.stack([np.asarray(p, np.float64) for p in self.probabilities.values()]), SMALLEST))
-        return logs - logs.mean(axis=2, keepdims=True)
+    def _groups(self) -> tuple[Parts, ...]:
+        return self.base, self.disagreement, self.features, self.means
 
 
-Parts = tuple[pd.DataFrame, pd.DataFrame]
+def join(parts: Sequence[Parts]) -> Parts:
+    """Several groups of columns as one."""
+    blocks = []
+    for side in zip(*parts, strict=True):
+        names = tuple(name for block in side for name in block.names)
+        blocks.append(Block(names, np.hstack([block.values for block in side])))
+    return Parts(*blocks)
 
 
-def base_parts(meta: Meta) -> Parts:
-    """Odd and even columns of the bases: A's log-odds against B, and a tie's against the mean of both."""
-    logs = dict(zip(meta.bases, meta.log_probabilities(), strict=True))
-    odd = pd.DataFrame({f"{name}_lead": values[:, 0] - values[:, 1] for name, values in logs.items()})
-    even = pd.DataFrame({f"{name}_tie": 1.5 * values[:, 2] for name, values in logs.items()})
-    return odd, even
+def make_meta(
+    probabilities: Mapping[str, np.ndarray],
+    orders: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    features: pd.DataFrame | None = None,
+    swap: Mapping[str, str] | None = None,
+) -> Meta:
+    """Level-1 inputs of n battles.
+
+    probabilities: base → (n, 3); orders: base with swap TTA → (plain, swapped), each (n, 3), `swapped` mapped back;
+    features: n rows of finite numbers; swap: what exchanging A and B does to each (`battles.swap.swap_columns`).
+    Raises BadInput for no base, shapes that differ, values that are not finite, an exchange that is not declared.
+    """
+    if not probabilities:
+        raise BadInput("stack: no base model; name at least one in run.bases")
+    rows = len(next(iter(probabilities.values())))
+    pairs = {f"{name}, one order": pair[i] for name, pair in (orders or {}).items() for i in (0, 1)}
+    for name, values in {**probabilities, **pairs}.items():
+        if values.shape != (rows, 3) or not np.isfinite(values).all():
+            raise BadInput(f"base {name}: shape {values.shape} or rows that are not finite; give {rows} rows of three")
+    logs = np.stack([_centred(values) for values in probabilities.values()])
+    base = _parts(
+        {f"{name}_lead": log[:, 0] - log[:, 1] for name, log in zip(probabilities, logs, strict=True)},
+        {f"{name}_tie": 1.5 * log[:, 2] for name, log in zip(probabilities, logs, strict=True)},
+        rows,
+    )
+    table = pd.DataFrame(index=range(rows)) if features is None else features
+    own, means = _feature_parts(table, swap or {}, rows)
+    return Meta(tuple(probabilities), logs, base, _disagreement(probabilities, orders or {}, rows), own, means)
 
 
-def disagreement_parts(meta: Meta) -> Parts:
-    """How far the bases, and the two orders of a base with swap TTA, disagree."""
+def _centred(probabilities: np.ndarray) -> np.ndarray:
+    logs = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), SMALLEST))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+
+
+def _parts(odd: Mapping[str, np.ndarray], even: Mapping[str, np.ndarray], rows: int) -> Parts:
+    blocks = []
+    for columns in (odd, even):
+        values = np.column_stack(list(columns.values())) if columns else np.zeros((rows, 0))
+        blocks.append(Block(tuple(columns), values.astype(np.float64)))
+    return Parts(*blocks)
+
+
+def _disagreement(
+    probabilities: Mapping[str, np.ndarray], orders: Mapping[str, tuple[np.ndarray, np.ndarray]], rows: int
+) -> Parts:
     odd, even = {}, {}
-    for name, (plain, swapped) in meta.orders.items():
-        logs = [np.log(np.maximum(np.asarray(values, np.float64), SMALLEST)) for values in (plain, swapped)]
-        tilt = (logs[0] - logs[1])[:, 0] - (logs[0] - logs[1])[:, 1]
-        even[f"{name}_position_tilt"] = tilt
-        even[f"{name}_order_gap"] = np.abs(tilt)
-    if len(meta.bases) > 1:
-        stacked = np.stack([np.asarray(p, np.float64) for p in meta.probabilities.values()])
+    for name, (plain, swapped) in orders.items():
+        difference = _centred(plain) - _centred(swapped)
+        even[f"{name}_position_tilt"] = difference[:, 0] - difference[:, 1]
+        even[f"{name}_order_gap"] = np.abs(difference[:, 0] - difference[:, 1])
+    if len(probabilities) > 1:
+        stacked = np.stack(list(probabilities.values())).astype(np.float64)
         lead = stacked[:, :, 0] - stacked[:, :, 1]
+        odd["strongest_lead"] = np.take_along_axis(lead, np.abs(lead).argmax(axis=0)[None], axis=0)[0]
         even["lead_spread"] = lead.std(axis=0)
         even["tie_spread"] = stacked[:, :, 2].std(axis=0)
-        odd["strongest_lead"] = np.take_along_axis(lead, np.abs(lead).argmax(axis=0)[None], axis=0)[0]
-    index = pd.RangeIndex(len(meta))
-    return pd.DataFrame(odd, index=index), pd.DataFrame(even, index=index)
+    return _parts(odd, even, rows)
 
 
-def feature_parts(meta: Meta) -> Parts:
-    """The handcrafted features: partner columns become their difference (odd) and their mean (even).
+def _feature_parts(features: pd.DataFrame, swap: Mapping[str, str], rows: int) -> tuple[Parts, Parts]:
+    """Features that negate or stay, and partner columns as difference and mean.
 
     The difference is left out where the features already hold one: `x_diff` beside `x_a` and `x_b`.
     """
-    odd, even = {}, {}
-    for name in meta.features.columns:
-        rule = meta.swap[name]
-        values = meta.features[name].to_numpy(dtype=np.float64)
+    if len(features) != rows:
+        raise BadInput(f"features: {len(features)} rows for {rows} battles; run the features step again")
+    values = features.to_numpy(dtype=np.float64)
+    broken = np.argwhere(~np.isfinite(values))
+    if len(broken):
+        row, column = broken[0]
+        raise BadInput(f"features: column {features.columns[column]}, row {row} is not finite; mend what computes it")
+    odd, even, means = {}, {}, {}
+    for name in features.columns:
+        if name not in swap:
+            raise BadInput(f"features: column {name} does not declare its exchange; add it to the swap metadata")
+        rule, column = swap[name], features[name].to_numpy(dtype=np.float64)
         if rule == NEGATE:
-            odd[name] = values
+            odd[name] = column
         elif rule == SAME:
-            even[name] = values
-        elif name == rule:
-            raise BadInput(f"features: column {name} is its own partner; declare it as same or negate")
+            even[name] = column
+        elif rule not in features.columns or rule == name:
+            raise BadInput(f"features: column {name} has the partner {rule!r}; name another column, same or negate")
         elif name < rule:
-            partner = meta.features[rule].to_numpy(dtype=np.float64)
-            even[f"{name}+{rule}"] = (values + partner) / 2
-            if meta.swap.get(f"{commonprefix([name, rule])}diff") != NEGATE:
-                odd[f"{name}-{rule}"] = values - partner
-    index = pd.RangeIndex(len(meta))
-    return pd.DataFrame(odd, index=index), pd.DataFrame(even, index=index)
+            partner = features[rule].to_numpy(dtype=np.float64)
+            means[f"{name}+{rule}"] = (column + partner) / 2
+            if not (name.endswith("_a") and swap.get(f"{name[:-2]}_diff") == NEGATE):
+                odd[f"{name}-{rule}"] = column - partner
+    return _parts(odd, even, rows), _parts({}, means, rows)

@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from models.blend import Pool, optimal_blend
 from models.linear import Linear, Scaler, softmax
-from models.meta import Meta, Parts, base_parts, disagreement_parts, feature_parts
+from models.meta import Block, Meta, Parts, join
 from report.metrics import log_loss
 
 BASE_PENALTY = 100.0
 PENALTIES = (1000.0, 500.0, 250.0, 120.0, 60.0, 30.0, 10.0)
-CROSSINGS = (float("inf"), 10.0, 1.0)
+CROSSINGS = (float("inf"), 10.0)
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,9 @@ class Regression:
         columns = _parts(meta, features)
         bases = len(meta.bases)
         penalty = [
-            np.where(np.arange(part.shape[1]) < bases, BASE_PENALTY if features else strength.penalty, strength.penalty)
+            np.where(
+                np.arange(len(part.names)) < bases, BASE_PENALTY if features else strength.penalty, strength.penalty
+            )
             for part in columns
         ]
         crossing = strength.crossing if position else float("inf")
@@ -73,6 +74,7 @@ class Regression:
         for name in ("odd_scaler", "even_scaler"):
             linear[name] = Scaler(**{key: np.array(numbers, dtype=np.float64) for key, numbers in linear[name].items()})
         linear["coefficients"] = np.array(linear["coefficients"])
+        linear["odd"], linear["even"] = tuple(linear["odd"]), tuple(linear["even"])
         return cls(Pool.from_json(value["pool"]), Linear(**linear), value["features"])
 
 
@@ -81,13 +83,11 @@ def _parts(meta: Meta, features: bool) -> Parts:
 
     The means of partner columns are left to the booster: with a thousand battles they cost more than they tell.
     """
-    parts = [base_parts(meta)]
-    if features:
-        odd, even = feature_parts(meta)
-        alone = even[[name for name in even.columns if name in meta.features.columns]]
-        parts += [disagreement_parts(meta), (odd, pd.concat([alone, odd.abs().add_prefix("size_")], axis=1))]
-    odd, even = (pd.concat(columns, axis=1) for columns in zip(*parts, strict=True))
-    return odd, even
+    if not features:
+        return meta.base
+    odd = meta.features.odd
+    sizes = Block(tuple(f"size_{name}" for name in odd.names), np.abs(odd.values))
+    return join([meta.base, meta.disagreement, meta.features, Parts(Block((), odd.values[:, :0]), sizes)])
 
 
 def _lists(value: Any) -> Any:

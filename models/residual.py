@@ -15,7 +15,7 @@ import pandas as pd
 
 from battles.swap import SWAPPED_CLASSES, swap_probabilities
 from models.linear import from_logits
-from models.meta import Meta, base_parts, disagreement_parts, feature_parts
+from models.meta import Meta, join
 
 
 class Level1(Protocol):
@@ -25,12 +25,12 @@ class Level1(Protocol):
 
 
 def columns(meta: Meta, margin: np.ndarray) -> pd.DataFrame:
-    """The booster's columns: the margin, the bases, their disagreement, the features; float64."""
-    lead, tie = from_logits(margin)
-    parts = [part for parts in (base_parts(meta), disagreement_parts(meta), feature_parts(meta)) for part in parts]
-    table = pd.concat([pd.DataFrame({"margin_lead": lead, "margin_tie": tie}), *parts], axis=1)
+    """The booster's columns: the margin, the bases, their disagreement, the features, the means of paired ones."""
+    odd, even = join([meta.base, meta.disagreement, meta.features, meta.means])
+    names = ("margin_lead", "margin_tie", *odd.names, *even.names)
+    values = np.column_stack([*from_logits(margin), odd.values, even.values])
     # LightGBM refuses JSON's special characters in names.
-    return table.rename(columns=lambda name: re.sub(r"[^\w+.-]", "_", str(name)))
+    return pd.DataFrame(values, columns=[re.sub(r"[^\w+.-]", "_", name) for name in names])
 
 
 def fixed_params(seed: int, threads: int, max_bin: int) -> dict[str, Any]:

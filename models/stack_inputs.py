@@ -9,13 +9,15 @@ import pandas as pd
 from battles.errors import BadInput
 from battles.files import read_metadata, read_table
 from battles.schema import ID
-from models.meta import Meta
+from models.meta import Meta, make_meta
 from oof import table
 from oof.table import Predictions
 
 
-def training_inputs(bases: Mapping[str, Path], features: Path, folds: pd.DataFrame) -> tuple[Meta, np.ndarray]:
-    """The inputs of the battles that every base covers, and the mask (n,) of those among the fold table's.
+def training_inputs(
+    bases: Mapping[str, Path], features: Path, folds: pd.DataFrame
+) -> tuple[Meta, dict[str, np.ndarray], np.ndarray]:
+    """The inputs of the battles that every base covers, the bases' probabilities of them, and the mask of them (n,).
 
     Raises BadInput for a broken table, another split, features of other battles, and when no battle is covered.
     """
@@ -25,7 +27,8 @@ def training_inputs(bases: Mapping[str, Path], features: Path, folds: pd.DataFra
         ran = {name: sorted(set(folds.loc[found.covered, "fold"].tolist())) for name, found in tables.items()}
         raise BadInput(f"oof: no fold is covered by all bases (covered: {ran}); run `make oof` with the same FOLDS")
     columns, swap = _features(features, folds[ID])
-    return _meta(tables, columns, swap, covered), covered
+    probabilities = {name: found.probabilities[covered] for name, found in tables.items()}
+    return _meta(tables, columns, swap, covered), probabilities, covered
 
 
 def test_inputs(bases: Mapping[str, Path], features: Path, ids: pd.Series) -> Meta:
@@ -56,4 +59,4 @@ def _meta(
         if found.plain is not None and found.swapped is not None
     }
     probabilities = {name: found.probabilities[covered] for name, found in tables.items()}
-    return Meta(probabilities, orders, columns.loc[covered].reset_index(drop=True), swap)
+    return make_meta(probabilities, orders, columns.loc[covered].reset_index(drop=True), swap)

@@ -24,7 +24,7 @@ def main() -> None:
     names: list[str] = stamp(run, "run")["bases"]
     folds = read_table(battles / "folds.parquet")
     bases = {name: oof / f"{name}.parquet" for name in names}
-    meta, covered = stack_inputs.training_inputs(bases, features / "train.parquet", folds)
+    meta, probabilities, covered = stack_inputs.training_inputs(bases, features / "train.parquet", folds)
     if not covered.all():
         left = int((~covered).sum())
         print(f"stack: {left} of {len(covered)} battles are left out, as their folds were not run by every base")
@@ -55,7 +55,7 @@ def main() -> None:
     table.write(oof / "stack.parquet", folds, {table.MEAN: everything}, metadata)
     if has_test(run):
         _predict_test(run, names, nested, metadata)
-    _report(oof, names, nested, meta.probabilities, votes, groups, seconds, len(covered))
+    _report(oof, names, nested, probabilities, votes, groups, seconds, len(covered))
 
 
 def _predict_test(run: str, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """Synthetic battles for the stacker's tests: bases of known noise, features of which one matters."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from models.linear import softmax, to_logits
-from models.meta import Meta
+from models.meta import Meta, make_meta
 from models.stack_settings import Stack
 
 QUICK = Stack(trials=2, rounds=30, patience=10, learning_rate=(0.1, 0.2), bag=1, workers=1)
@@ -12,6 +14,12 @@ QUICK = Stack(trials=2, rounds=30, patience=10, learning_rate=(0.1, 0.2), bag=1,
 
 def battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> tuple[Meta, np.ndarray, np.ndarray]:
     """Inputs, votes and five folds; the lead depends on two bases, on feature `gap` and, by a threshold, on `step`."""
+    given, labels = raw_battles(rows, seed, orders, bias)
+    return make_meta(**given), labels, np.arange(rows) % 5
+
+
+def raw_battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> tuple[dict[str, Any], np.ndarray]:
+    """The arguments of `make_meta`, and the votes."""
     rng = np.random.default_rng(seed)
     latent = rng.normal(size=(2, rows))
     gap, step, length_a, length_b = rng.normal(size=(4, rows))
@@ -28,4 +36,5 @@ def battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -
             pairs[name] = (plain, swapped)
     features = pd.DataFrame({"gap": gap, "step": step, "length_a": length_a, "length_b": length_b, "even": latent[1]})
     swap = {"gap": "negate", "step": "negate", "length_a": "length_b", "length_b": "length_a", "even": "same"}
-    return Meta(probabilities, pairs, features.astype("float32"), swap), labels, np.arange(rows) % 5
+    given = {"probabilities": probabilities, "orders": pairs, "features": features.astype("float32"), "swap": swap}
+    return given, labels

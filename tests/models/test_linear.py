@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.optimize import approx_fprime
 from sklearn.linear_model import LogisticRegression
@@ -7,8 +6,9 @@ from sklearn.linear_model import LogisticRegression
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
 from models.linear import Linear, Scaler, from_logits, newton, softmax, to_logits
+from models.meta import Block, Parts, make_meta
 from models.regression import Regression, Strength, choose_strength
-from tests.models.stacking import battles
+from tests.models.stacking import battles, raw_battles
 
 
 def _objective(coefficients: np.ndarray, lead: np.ndarray, tie: np.ndarray, penalties: np.ndarray, labels: np.ndarray):
@@ -67,7 +67,7 @@ def test_a_huge_penalty_leaves_the_offset() -> None:
 
 def test_scaler_clips_standardises_and_drops_constants() -> None:
     rng = np.random.default_rng(4)
-    columns = pd.DataFrame({"wild": rng.standard_t(1.2, 2000), "flat": np.full(2000, 3.0)})
+    columns = np.column_stack([rng.standard_t(1.2, 2000), np.full(2000, 3.0)])
     scaler = Scaler.fit(columns, odd=False)
     scaled = scaler.transform(columns)
     assert scaled[:, 0].std() == pytest.approx(1)
@@ -78,20 +78,19 @@ def test_scaler_clips_standardises_and_drops_constants() -> None:
 
 
 def test_other_columns_than_those_of_the_fit_are_refused() -> None:
-    odd, even = pd.DataFrame({"x": [0.0, 1.0, 2.0]}), pd.DataFrame({"y": [1.0, 0.0, 3.0]})
-    model = Linear.fit((odd, even), np.array([0, 1, 2]), np.zeros((3, 3)), 1.0, 1.0)
+    odd, even = Block(("x",), np.array([[0.0], [1.0], [2.0]])), Block(("y",), np.array([[1.0], [0.0], [3.0]]))
+    model = Linear.fit(Parts(odd, even), np.array([0, 1, 2]), np.zeros((3, 3)), 1.0, 1.0)
     with pytest.raises(BadInput, match="columns"):
-        model.logits((even, odd), np.zeros((3, 3)))
+        model.logits(Parts(even, odd), np.zeros((3, 3)))
 
 
 def test_useless_features_are_penalised_more_than_useful_ones() -> None:
     meta, labels, folds = battles(600)
     useful = choose_strength(meta, labels, folds, True, (10.0,))
+    given, _ = raw_battles(600)
     rng = np.random.default_rng(0)
-    noise = meta.features.copy()
     for i in range(30):
-        noise[f"noise_{i}"] = rng.normal(size=600)
-    swap = dict(meta.swap) | {f"noise_{i}": "negate" for i in range(30)}
-    noisy = type(meta)(meta.probabilities, {}, noise, swap)
-    assert choose_strength(noisy, labels, folds, True, (10.0,)).penalty > useful.penalty
+        given["features"][f"noise_{i}"] = rng.normal(size=600)
+        given["swap"][f"noise_{i}"] = "negate"
+    assert choose_strength(make_meta(**given), labels, folds, True, (10.0,)).penalty > useful.penalty
     assert choose_strength(meta, labels, np.zeros(600), True, (10.0,)) == Strength(crossing=10.0)

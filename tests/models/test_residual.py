@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import lightgbm as lgb
@@ -12,11 +11,11 @@ from models.blend import optimal_blend
 from models.candidates import Average
 from models.growth import cross_fitted, grow, inner_folds
 from models.linear import softmax
-from models.meta import Meta
+from models.meta import Meta, make_meta
 from models.regression import Regression, Strength
 from models.residual import Recipe, Residual, columns, dataset, fixed_params
 from report.metrics import log_loss
-from tests.models.stacking import battles
+from tests.models.stacking import battles, raw_battles
 
 PARAMS = fixed_params(1, 1, 63) | {"num_leaves": 5, "learning_rate": 0.1, "min_child_samples": 10}
 
@@ -79,9 +78,15 @@ def test_a_mirrored_residual_is_symmetric() -> None:
 
 def test_reordered_columns_are_refused() -> None:
     residual, meta, _ = _fitted(150, mirrored=False, rounds=3)
-    other = meta.features[sorted(meta.features.columns, reverse=True)]
+    given, _ = raw_battles(150, orders=True)
+    given["features"] = given["features"][sorted(given["features"].columns, reverse=True)]
+    other = make_meta(**given)
+    start = residual.margin.logits(other)
     with pytest.raises(lgb.basic.LightGBMError):
-        residual.logits(replace(meta, features=other))
+        residual.boosters[0].predict(columns(other, start), validate_features=True)
+    with pytest.raises(lgb.basic.LightGBMError):
+        residual.logits(other)
+    assert len(meta) == len(other)
 
 
 def test_the_same_fit_twice_is_the_same() -> None:
@@ -120,9 +125,8 @@ def test_growing_in_step_gives_what_separate_fits_give(mirrored: bool) -> None:
 
 def test_growing_on_noise_stops_early_and_keeps_few_or_no_trees() -> None:
     meta, labels, folds = battles(300)
-    noise = Meta(meta.probabilities, {}, meta.features.sample(frac=1, random_state=1).reset_index(drop=True), meta.swap)
     shuffled = np.random.default_rng(1).permutation(labels)
-    growth = grow(inner_folds(_margin, noise, shuffled, folds, True, PARAMS), PARAMS, 100, 5)
+    growth = grow(inner_folds(_margin, meta, shuffled, folds, True, PARAMS), PARAMS, 100, 5)
     assert len(growth.losses) <= growth.rounds + 6
     assert growth.rounds <= 10
 
@@ -156,12 +160,10 @@ def test_nothing_saved_is_said(tmp_path: Path) -> None:
 
 
 def test_column_names_are_fit_for_lightgbm() -> None:
-    meta, _, _ = battles(20)
-    odd = replace(
-        meta,
-        features=meta.features.rename(columns={"gap": 'gap["x"]: {1,2}'}),
-        swap={**meta.swap, 'gap["x"]: {1,2}': "negate"},
-    )
-    names = list(columns(odd, np.zeros((20, 3))).columns)
+    given, _ = raw_battles(20)
+    strange = 'gap["x"]: {1,2}'
+    given["features"] = given["features"].rename(columns={"gap": strange})
+    given["swap"][strange] = "negate"
+    names = list(columns(make_meta(**given), np.zeros((20, 3))).columns)
     assert len(set(names)) == len(names)
     assert not any(set(name) & set('[]{}":,') for name in names)

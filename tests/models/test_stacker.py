@@ -10,11 +10,11 @@ from battles.errors import BadInput
 from battles.swap import swap_probabilities
 from models.candidates import CANDIDATES, choose, fit
 from models.linear import softmax
-from models.meta import Meta
+from models.meta import Meta, make_meta
 from models.stack_settings import Stack
 from models.stacker import STACK, Nested, describe, stack
 from report.metrics import log_loss, paired_standard_error, row_losses
-from tests.models.stacking import QUICK, battles
+from tests.models.stacking import QUICK, battles, raw_battles
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,9 @@ def test_a_position_bias_is_learnt_unless_symmetry_is_asked_for(tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", ["constant", "duplicate", "reversed"])
 def test_a_useless_base_hurts_little(kind: str, tmp_path: Path) -> None:
-    meta, labels, folds = battles(1500)
-    good = meta.probabilities["good"]
+    given, labels = raw_battles(1500)
+    folds, bases = np.arange(1500) % 5, given["probabilities"]
+    good = bases["good"]
     useless = {
         "constant": np.tile([0.3, 0.3, 0.4], (1500, 1)),
         "duplicate": good,
@@ -106,8 +107,7 @@ def test_a_useless_base_hurts_little(kind: str, tmp_path: Path) -> None:
         kind == "duplicate"
         or log_loss(useless, labels) > log_loss(np.tile([0.35, 0.35, 0.3], (1500, 1)), labels) - 0.02
     )
-    plain = Meta(meta.probabilities)
-    more = Meta({**meta.probabilities, "useless": useless})
+    plain, more = make_meta(bases), make_meta({**bases, "useless": useless})
     before, after = (
         log_loss(stack(m, labels, folds, QUICK, tmp_path / f"{i}").probabilities[STACK], labels)
         for i, m in enumerate((plain, more))
@@ -117,7 +117,7 @@ def test_a_useless_base_hurts_little(kind: str, tmp_path: Path) -> None:
 
 def test_one_base_without_features_is_enough(tmp_path: Path) -> None:
     meta, labels, folds = battles(300)
-    result = stack(Meta({"good": meta.probabilities["good"]}), labels, folds, QUICK, tmp_path / "study.journal")
+    result = stack(make_meta({"good": softmax(meta.logs[0])}), labels, folds, QUICK, tmp_path / "study.journal")
     assert "features" not in result.probabilities
     losses = _losses(result, labels)
     assert losses[STACK] < losses["prior"]
