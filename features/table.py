@@ -15,7 +15,8 @@ from joblib import Parallel, delayed
 
 from battles.schema import ID, TEXTS
 from battles.swap import NEGATE, SAME
-from features import length, position, similarity, verbosity
+from features import length, position, similarity, strength, verbosity
+from features.settings import Features
 from features.text import Text, parse
 
 _CHUNK = 750
@@ -40,6 +41,12 @@ def _text(cell: str) -> Text:
 def _single(cell: str) -> tuple[float, ...]:
     text = _text(cell)
     return (*length.counts(text), *verbosity.ratios(text))
+
+
+def forget() -> None:
+    """Empties the memory of the latest texts; only what measures time needs to."""
+    _text.cache_clear()
+    _single.cache_clear()
 
 
 def _measure(rows: Sequence[Cells]) -> np.ndarray:
@@ -120,3 +127,31 @@ def handcrafted(battles: pd.DataFrame, jobs: int | None = 1) -> tuple[pd.DataFra
         measured[order] = np.concatenate(parts)
     columns, swap = _assemble(measured)
     return pd.DataFrame({ID: battles[ID].to_numpy(), **columns}), swap
+
+
+def build(
+    train: pd.DataFrame,
+    folds: pd.DataFrame,
+    test: pd.DataFrame | None,
+    settings: Features,
+    jobs: int | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, str]]:
+    """All columns of the training and test battles, style → strength included, and their swap declarations.
+
+    `folds` is the fold table in the row order of `train`. Strength columns of a training battle are fitted on the
+    votes of the other folds, those of a test battle on all of them. Raises ValueError for folds of other battles.
+    """
+    if folds[ID].tolist() != train[ID].tolist():
+        raise ValueError("folds: not the fold table of these training battles; make both with the prepare step")
+    features, swap = handcrafted(train, jobs)
+    features_test = None if test is None else handcrafted(test, jobs)[0]
+    sides = strength.sides(train, features, swap, settings, workers(len(train), jobs))
+    sides_test = None
+    if test is not None and features_test is not None:
+        sides_test = strength.sides(test, features_test, swap, settings, workers(len(test), jobs))
+    rated, rated_test = strength.ratings(train, folds["fold"].to_numpy(), sides, sides_test, settings)
+    tables = [(features, rated)]
+    if features_test is not None and rated_test is not None:
+        tables.append((features_test, rated_test))
+    done = [table.assign(**side_columns("strength", rating[:, 0], rating[:, 1], swap)) for table, rating in tables]
+    return done[0], done[1] if test is not None else None, swap

@@ -95,16 +95,29 @@ def _bigrams(words: list[bytes]) -> np.ndarray:
     return pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
 
 
+def _lower(joined: str) -> bytes:
+    return encode(joined.lower().replace("’", "'"))
+
+
+def join(turns: Turns) -> str:
+    """The turns in one text; null turns are empty."""
+    return "\n".join(turn or "" for turn in turns)
+
+
+def word_counts(turns: Turns) -> dict[bytes, int]:
+    """How often each lower-cased word occurs; `Text.types` without the rest."""
+    return Counter(_lower(join(turns)).translate(_TO_SPACE).split())
+
+
 def parse(turns: Turns) -> Text:
     """Takes a text apart; no turns, null turns and empty turns are all texts."""
-    known = [turn or "" for turn in turns]
-    joined = "\n".join(known)
+    joined = join(turns)
     raw = encode(joined)
-    lower = encode(joined.lower().replace("’", "'"))
+    lower = _lower(joined)
     spaced = lower.translate(_TO_SPACE)
     words = spaced.split()
     return Text(
-        turns=known,
+        turns=[turn or "" for turn in turns],
         raw=raw,
         lower=lower,
         kinds=(

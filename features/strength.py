@@ -1,0 +1,170 @@
+"""Style → strength: how strong the model that writes like this is, learnt from the votes of the other folds.
+
+Test battles carry no model names, but the style of a response betrays its author. The training models are rated
+by Bradley-Terry (Bradley & Terry 1952; a tie is half a win for each, with a normal prior on the log-odds), and ridge
+regression learns the rating of a response's author from style columns and words. Both are fitted for each
+fold on the other folds only; names never are a feature themselves, and "unknown" ones are left out of the fit.
+"""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from scipy import sparse
+
+from battles.schema import MODELS, labels
+from features.settings import Features
+from features.text import word_counts
+
+_RESPONSES = ("response_a", "response_b")
+_UNKNOWN = {"", "unknown", "nan", "none"}
+_CHUNK = 2000
+_CLIP = 4.0
+_STEPS, _TOLERANCE = 200, 1e-5
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Single responses, all of A and then all of B: `style` (2n, columns) and hashed `words` (2n, buckets), float32."""
+
+    style: np.ndarray
+    words: sparse.csr_matrix
+
+
+def _hash_words(cells: Sequence[str], bits: int) -> sparse.csr_matrix:
+    """Rows of 1 + log(count) of unit length, words hashed into 2**bits columns."""
+    columns: list[int] = []
+    counts: list[int] = []
+    ends = [0]
+    shift = 32 - bits
+    for cell in cells:
+        found = word_counts(json.loads(cell))
+        columns += [zlib.crc32(word) >> shift for word in found]
+        counts += found.values()
+        ends.append(len(columns))
+    weights = 1 + np.log(np.array(counts, dtype=np.float32))
+    rows = np.repeat(np.arange(len(cells)), np.diff(ends))
+    norms = np.sqrt(np.bincount(rows, weights**2, minlength=len(cells)))
+    data = (weights / norms[rows]).astype(np.float32)
+    index = np.array(columns, dtype=np.int32)
+    return sparse.csr_matrix((data, index, np.array(ends, dtype=np.int32)), shape=(len(cells), 1 << bits))
+
+
+def sides(battles: pd.DataFrame, features: pd.DataFrame, swap: dict[str, str], settings: Features, jobs: int) -> Sides:
+    """The single responses of a battles table; `features` are its handcrafted columns with their declarations."""
+    names = [name.removesuffix("_a") for name, rule in swap.items() if name.endswith("_a") and rule.endswith("_b")]
+    style = np.concatenate([features[[f"{name}{side}" for name in names]].to_numpy() for side in ("_a", "_b")])
+    cells = (
+        battles[column].iloc[start : start + _CHUNK].tolist()
+        for column in _RESPONSES
+        for start in range(0, len(battles), _CHUNK)
+    )
+    run = Parallel(n_jobs=jobs, pre_dispatch="n_jobs + 1", batch_size=1)
+    parts = run(delayed(_hash_words)(chunk, settings.word_bits) for chunk in cells)
+    empty = sparse.csr_matrix((0, 1 << settings.word_bits), dtype=np.float32)
+    return Sides(style.astype(np.float32), sparse.vstack(parts, format="csr") if parts else empty)
+
+
+def bradley_terry(first: np.ndarray, second: np.ndarray, votes: np.ndarray, models: int, ridge: float) -> np.ndarray:
+    """Log-odds ratings, shape (models,), of numbered models from votes (0: first wins, 1: second, 2: tie).
+
+    A tie counts half for each; `ridge` is the precision of a normal prior around 0, which also keeps models
+    without a battle at 0 and unbeaten ones finite. Newton's method on a strictly concave likelihood.
+    """
+    won = np.array([1.0, 0.0, 0.5])[votes]
+    ratings = np.zeros(models)
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(ratings[second] - ratings[first]))
+        surprise, weight = won - chance, chance * (1 - chance)
+        gradient = np.bincount(first, surprise, models) - np.bincount(second, surprise, models) - ridge * ratings
+        hessian = np.diag(np.bincount(first, weight, models) + np.bincount(second, weight, models) + ridge)
+        np.add.at(hessian, (first, second), -weight)
+        np.add.at(hessian, (second, first), -weight)
+        step = np.linalg.solve(hessian, gradient)
+        ratings += step
+        if np.abs(step).max() < 1e-9:
+            break
+    return ratings
+
+
+def _author_numbers(battles: pd.DataFrame) -> tuple[np.ndarray, int]:
+    """Number of each side's author, shape (n, 2), -1 where it is not known; and how many authors there are."""
+    if not set(MODELS) <= set(battles.columns):
+        return np.full((len(battles), 2), -1), 0
+    names = pd.concat([battles[name].astype("str") for name in MODELS])
+    known = names.where(~names.str.strip().str.casefold().isin(_UNKNOWN))
+    codes, distinct = pd.factorize(known)
+    return codes.reshape(2, -1).T, len(distinct)
+
+
+class _Regression:
+    """Ridge regression of ratings on standardised style columns and words, by conjugate gradients."""
+
+    def __init__(self, seen: Sides, rows: np.ndarray, targets: np.ndarray, ridge: float) -> None:
+        style = seen.style[rows]
+        self.center = style.mean(axis=0)
+        # A column that is all but constant here says nothing, and would explode elsewhere.
+        deviation = style.std(axis=0)
+        self.scale = np.where(deviation > 1e-6, deviation, np.inf) * np.float32(np.sqrt(style.shape[1]))
+        self.mean = float(targets.mean())
+        words = seen.words[rows]
+        style = self._standard(style)
+        residual = (targets - self.mean).astype(np.float32)
+        residual_columns = np.concatenate([style.T @ residual, words.T @ residual])
+        self.weights = np.zeros_like(residual_columns)
+        direction, size = residual_columns.copy(), float(residual_columns @ residual_columns)
+        enough = _TOLERANCE**2 * size
+        for _ in range(_STEPS):
+            if size <= enough:
+                break
+            image = style @ direction[: style.shape[1]] + words @ direction[style.shape[1] :]
+            back = np.concatenate([style.T @ image, words.T @ image]) + np.float32(ridge) * direction
+            step = np.float32(size / float(direction @ back))
+            self.weights += step * direction
+            residual_columns -= step * back
+            smaller = float(residual_columns @ residual_columns)
+            direction = residual_columns + np.float32(smaller / size) * direction
+            size = smaller
+
+    def _standard(self, style: np.ndarray) -> np.ndarray:
+        limit = np.float32(_CLIP / np.sqrt(style.shape[1]))
+        return np.clip((style - self.center) / self.scale, -limit, limit).astype(np.float32)
+
+    def predict(self, seen: Sides, rows: np.ndarray) -> np.ndarray:
+        style = self._standard(seen.style[rows])
+        columns = style.shape[1]
+        return self.mean + style @ self.weights[:columns] + seen.words[rows] @ self.weights[columns:]
+
+
+def ratings(
+    train: pd.DataFrame, fold: np.ndarray, seen: Sides, seen_test: Sides | None, settings: Features
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predicted ratings (log-odds) of both authors, float32, shape (n, 2), of training and of test battles.
+
+    0 where fewer than two models with names are left to learn from.
+    """
+    authors, models = _author_numbers(train)
+    votes, count = labels(train), len(train)
+    out = np.zeros((count, 2), dtype=np.float32)
+    everything = np.ones(count, dtype=bool)
+
+    def rate(rows: np.ndarray, where: Sides, wanted: np.ndarray) -> np.ndarray:
+        voted = rows & (authors >= 0).all(axis=1)
+        if len(np.unique(authors[voted])) < 2:
+            return np.zeros((len(wanted) // 2, 2), dtype=np.float32)
+        first, second = authors[voted].T
+        strengths = bradley_terry(first, second, votes[voted], models, settings.rating_ridge)
+        learn = np.flatnonzero((rows[:, None] & (authors >= 0)).T.ravel())
+        targets = strengths[authors.T.ravel()[learn]]
+        return _Regression(seen, learn, targets, settings.style_ridge).predict(where, wanted).reshape(2, -1).T
+
+    for number in np.unique(fold):
+        held_out = np.flatnonzero(fold == number)
+        out[held_out] = rate(fold != number, seen, np.concatenate([held_out, held_out + count]))
+    if seen_test is None:
+        return out, None
+    return out, rate(everything, seen_test, np.arange(seen_test.words.shape[0])).astype(np.float32)
