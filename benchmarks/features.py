@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from joblib.externals.loky import get_reusable_executor
 
 from battles.folds import make_folds
 from battles.reading import read_battles
@@ -68,6 +69,7 @@ def full(path: Path, rows: int, jobs: int | None) -> None:
     began = time.perf_counter()
     features, _, _ = build(battles, folds, None, Features(), jobs)
     print(f"features, strength included: {time.perf_counter() - began:.1f} s, {features.shape[1] - 1} columns")
+    get_reusable_executor().shutdown(wait=True)  # the memory of workers counts once they have ended
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory: {own:.2f} GB here, {worker:.2f} GB in the largest worker")

@@ -22,7 +22,8 @@ COUNTS = (
 def tokens(text: Text) -> float:
     """Roughly the sub-word tokens of a text: one a word and one more every six bytes, one a punctuation mark."""
     spaces = text.kinds[KINDS["space"]]
-    return len(text.words) + text.letters // 6 + max(0, len(text.raw) - spaces - text.letters)
+    letters = text.kinds[KINDS["in_word"]]
+    return len(text.words) + letters // 6 + max(0, len(text.raw) - spaces - letters)
 
 
 def sentences(text: Text) -> int:

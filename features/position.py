@@ -5,6 +5,7 @@ columns of the prompt and of the pair are the same for both orders, so they let 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from features.text import KINDS, Text
 
@@ -35,6 +36,7 @@ _ASKS = {
     "short": b"short brief briefly concise one only just sentence word summarize summary",
     "list": b"list examples ideas steps tips ways top best suggest",
 }
+_POINTS = (b"- ", b"* ", b"1.", b"1)", b"\xe2\x80\xa2")
 _WORDS = {name: frozenset(group.split()) for name, group in _ASKS.items()}
 
 
@@ -64,21 +66,31 @@ def _scripts(text: Text) -> tuple[float, ...]:
     return tuple(count / total for count in counts)
 
 
-def agreement(response: Text, prompt: Text) -> Sequence[float]:
+@dataclass(frozen=True)
+class Asked:
+    """What a prompt asks for: shares of the scripts, kinds of task, turns to answer."""
+
+    scripts: tuple[float, ...]
+    kinds: dict[str, bool]
+    turns: int
+
+    @classmethod
+    def of(cls, prompt: Text) -> "Asked":
+        kinds = {name: not prompt.types.keys().isdisjoint(group) for name, group in _WORDS.items()}
+        return cls(_scripts(prompt), kinds, len(prompt.turns))
+
+
+def agreement(response: Text, asked: Asked) -> Sequence[float]:
     """The values of AGREEMENT for one response: how far it is from the prompt's language and form."""
-    gap = sum(abs(x - y) for x, y in zip(_scripts(response), _scripts(prompt), strict=True)) / 2
-    words = prompt.types.keys()
-    asks = {name: not words.isdisjoint(group) for name, group in _WORDS.items()}
-    fences = response.raw.count(b"```") > 0
-    listed = response.raw.count(b"\n1.") + response.raw.count(b"\n- ") + response.raw.count(b"\n* ") > 0
-    length = len(response.words)
+    gap = sum(abs(x - y) for x, y in zip(_scripts(response), asked.scripts, strict=True)) / 2
+    kinds, length = asked.kinds, len(response.words)
     return (
-        gap if response.words and prompt.words else 0.0,
-        float(asks["code"]) - float(fences),
-        min(length, 500) / 100 if asks["short"] else 0.0,
-        max(0, len(prompt.turns) - sum(bool(turn.strip()) for turn in response.turns)),
-        float(listed) if asks["list"] else 0.0,
-        min(length, 1000) / 100 if asks["writing"] else 0.0,
+        gap if any(asked.scripts) and length else 0.0,
+        kinds["code"] - float(b"```" in response.raw),
+        min(length, 500) / 100 if kinds["short"] else 0.0,
+        max(0, asked.turns - sum(bool(turn.strip()) for turn in response.turns)),
+        float(kinds["list"] and any(line.startswith(_POINTS) for line in response.lines)),
+        min(length, 1000) / 100 if kinds["writing"] else 0.0,
     )
 
 

@@ -54,13 +54,14 @@ def _measure(rows: Sequence[Cells]) -> np.ndarray:
     out = np.empty((len(rows), 2 * len(_SIDE) + len(_PAIR)), dtype=np.float32)
     for place, (prompt_cell, cell_a, cell_b) in enumerate(rows):
         prompt, a, b = _text(prompt_cell), _text(cell_a), _text(cell_b)
+        asked = position.Asked.of(prompt)
         out[place] = (
             *_single(cell_a),
             *similarity.to_prompt(a, prompt),
-            *position.agreement(a, prompt),
+            *position.agreement(a, asked),
             *_single(cell_b),
             *similarity.to_prompt(b, prompt),
-            *position.agreement(b, prompt),
+            *position.agreement(b, asked),
             *position.prompt(prompt),
             *similarity.pair(a, b),
             *position.place(a, b),

@@ -22,6 +22,7 @@ _TO_SPACE = bytes(byte if byte >= 128 or chr(byte).isalnum() or byte in _KEEP_IN
 # Kinds of bytes; the scripts are told by the lead bytes of UTF-8.
 _BYTES: dict[str, Iterable[int]] = {
     "space": b"\t\n\r ",
+    "in_word": [byte for byte in range(256) if _TO_SPACE[byte] != 32],
     "digit": b"0123456789",
     "stop": b".!?",
     "upper": range(65, 91),
@@ -43,18 +44,18 @@ _BYTES: dict[str, Iterable[int]] = {
     "east_asian": range(0xE3, 0xEE),
 }
 KINDS = {name: place for place, name in enumerate(_BYTES)}
-_KIND_OF_BYTE = np.zeros((256, len(_BYTES)), dtype=np.float32)
+_KIND_OF_BYTE = np.zeros((256, len(_BYTES)), dtype=np.float64)
 for _place, _values in enumerate(_BYTES.values()):
     _KIND_OF_BYTE[list(_values), _place] = 1
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Text:
     """A text and the views of it that columns are made from.
 
     turns: "" for null turns. raw, lower: UTF-8 bytes of the turns joined by a line break, lone surrogates kept;
     `lower` with straight apostrophes. kinds: how many bytes of `raw` are of each kind in KINDS. words: lower-cased, in
-    order; types: the count of each; letters: the bytes in them. bigrams: sorted distinct 64-bit hashes of neighbouring
+    order; types: the count of each. bigrams: sorted distinct 64-bit hashes of neighbouring
     words (they differ from process to process: only compare them). lines: the stripped, not empty lines of `raw`.
     grams: unit-length hashed histogram of character 4-grams, shape (GRAM_BUCKETS,), float32.
     """
@@ -65,7 +66,6 @@ class Text:
     kinds: list[int]
     words: list[bytes]
     types: dict[bytes, int]
-    letters: int
     bigrams: np.ndarray
     lines: list[bytes]
     grams: np.ndarray
@@ -114,18 +114,15 @@ def parse(turns: Turns) -> Text:
     joined = join(turns)
     raw = encode(joined)
     lower = _lower(joined)
-    spaced = lower.translate(_TO_SPACE)
-    words = spaced.split()
+    words = lower.translate(_TO_SPACE).split()
+    codes = np.frombuffer(raw, dtype=np.uint8)
     return Text(
         turns=[turn or "" for turn in turns],
         raw=raw,
         lower=lower,
-        kinds=(
-            np.bincount(np.frombuffer(raw, dtype=np.uint8), minlength=256).astype(np.float32) @ _KIND_OF_BYTE
-        ).tolist(),
+        kinds=(np.bincount(codes, minlength=256) @ _KIND_OF_BYTE).tolist(),
         words=words,
         types=Counter(words),
-        letters=len(spaced) - spaced.count(b" "),
         bigrams=_bigrams(words),
         lines=[line for line in map(bytes.strip, raw.split(b"\n")) if line],
         grams=_grams(lower),

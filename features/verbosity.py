@@ -25,16 +25,12 @@ WORDS = {
 }
 # Phrases, looked for where they matter: at the start of a text, at its end, or all over it.
 START = {
-    "refusal": "i cannot|i can't|i can not|i'm unable|i am unable|not able to|i won't|i will not|not appropriate|"
-    "have access|not comfortable|against my|i'm not able|don't have personal|doesn't make sense|not clear",
-    "machine": "as an ai|language model|ai assistant|my training|as a large",
-    "opener": "sure|certainly|of course|great question|absolutely|here is|here's|here are",
+    "refusal": "i cannot|i can't|unable|not able|i won't|i will not|not appropriate|have access|make sense|not clear",
+    "machine": "as an ai|language model|ai assistant",
 }
-END = {
-    "closer": "in conclusion|in summary|overall,|let me know|hope this|hope that|feel free|summarize|if you have any"
-}
-WHOLE = {"caution": "important to|please note|keep in mind|be aware"}
-_COMPRESS_BYTES = 2000  # the ratio falls with length, which has columns of its own
+END = {"closer": "in conclusion|in summary|overall,|let me know|hope th|feel free"}
+WHOLE = {"caution": "important to|please note|keep in mind"}
+_COMPRESS_BYTES = 1000  # the ratio falls with length, which has columns of its own
 _START_BYTES, _END_BYTES = 300, 500
 
 
@@ -90,7 +86,7 @@ RATIOS = (*WORDING, *MARKS)
 _SHARES = [KINDS[name] for name in SHARES]
 _BULLETS = (b"-", b"*", b"+", b"\xe2\x80\xa2")
 _ENDS = (b".", b"!", b"?", b"`", b")", b'"', b"\xe3\x80\x82", b"*", b"|", b"}", b"'")
-_OPENERS = tuple(START["opener"].encode().split(b"|"))
+_OPENERS = (b"sure", b"certainly", b"of course", b"great", b"absolutely", b"here is", b"here's", b"here are", b"yes")
 
 
 def _wording(text: Text) -> list[float]:
@@ -107,6 +103,11 @@ def _wording(text: Text) -> list[float]:
         *(sum(map(end.count, phrases)) for phrases in _IN_END),
         *(sum(map(lower.count, phrases)) for phrases in _IN_WHOLE),
     ]
+
+
+def _compressed(raw: bytes) -> float:
+    """Size after compression as a share of the size before."""
+    return len(zlib.compress(raw, 1)) / (len(raw) + 20)
 
 
 def _lines(lines: list[bytes]) -> tuple[int, int, int, int, int]:
@@ -141,13 +142,13 @@ def ratios(text: Text) -> Sequence[float]:
 
     return (
         *_wording(text),
-        len(zlib.compress(raw[:_COMPRESS_BYTES], 1)) / (min(size, _COMPRESS_BYTES) + 20),
+        _compressed(raw[:_COMPRESS_BYTES]),
         1 - (len(text.bigrams) + 1) / word_count if words > 1 else 0.0,
         1 - len(set(lines)) / line_count if lines else 0.0,
         len(text.types) / word_count**0.5,
         max(text.types.values(), default=0) / word_count,
         min(words / max(1, sentence_ends), 100.0),
-        min(text.letters / word_count, 30.0),
+        min(text.kinds[KINDS["in_word"]] / word_count, 30.0),
         sum(line[:1].isupper() for line in lines) / line_count,
         bullets / line_count,
         numbered / line_count,
