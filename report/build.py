@@ -1,0 +1,77 @@
+"""Writes a run's report: the figures, the page that holds them, and its numbers as JSON."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from battles.files import write_json, write_text
+from report import draw_battles, draw_models, sections
+from report.findings import STACK, Findings, find, to_json
+from report.inputs import Inputs
+from report.page import page
+from report.style import save, styled
+
+
+def build(inputs: Inputs, folder: Path) -> Findings:
+    """Writes `figures/*.svg`, `index.html` and `metrics.json` to `folder`; raises BadInput as `find` does.
+
+    The page stands alone: the figures are inside of it. Figures of an earlier report that this one lacks are removed.
+    """
+    findings = find(inputs)
+    images: dict[str, Path] = {}
+    with styled():
+        for name, figure in _figures(inputs, findings).items():
+            images[name] = folder / "figures" / f"{name}.svg"
+            save(figure, images[name])
+    for old in (folder / "figures").glob("*.svg"):
+        if old.stem not in images:
+            old.unlink()
+    write_json(folder / "metrics.json", to_json(inputs, findings))
+    write_text(folder / "index.html", _page(inputs, findings, images))
+    return findings
+
+
+def _figures(inputs: Inputs, findings: Findings) -> dict[str, Figure]:
+    scores = inputs.scores
+    prior = scores["candidates"][sections.PRIOR]["log_loss"]
+    figures = {
+        "losses": draw_models.losses(scores["bases"] | scores["candidates"], prior, STACK),
+        "reliability": draw_models.reliability(
+            findings.reliability, {name: figures["ece"] for name, figures in findings.models.items()}
+        ),
+        "position": draw_models.position(findings.position, findings.votes),
+        "confusion": draw_models.confusion(findings.confusion[STACK]),
+    }
+    if inputs.curves:
+        figures["curves"] = draw_models.curves(inputs.curves, prior)
+    if len(findings.verbosity):
+        figures["verbosity"] = draw_battles.verbosity(findings.verbosity)
+    if findings.named:
+        figures["appearances"] = draw_battles.appearances(findings.appearances)
+        figures["pairings"] = draw_battles.pairings(findings.pairings)
+    if len(findings.win_rates):
+        figures["win_rates"] = draw_battles.win_rates(findings.win_rates)
+    return figures
+
+
+def _page(inputs: Inputs, findings: Findings, images: dict[str, Path]) -> str:
+    parts = [
+        sections.scores(findings, inputs.scores, images),
+        sections.calibration(images),
+        *([sections.training(images)] if "curves" in images else []),
+        sections.position(findings, images),
+        sections.verbosity(findings, images),
+        sections.mistakes(findings, images),
+        sections.exploration(findings, images),
+    ]
+    top = sections.top(findings, inputs.scores)
+    return page(f"Preference prediction: run {inputs.run}", top, parts, _foot(inputs.stack.metadata))
+
+
+def _foot(metadata: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {found}" for name, found in metadata.get("libraries", {}).items())
+    return (
+        f"Stack of {', '.join(metadata.get('bases', []))}; code {metadata.get('code_version', 'unknown')}; "
+        f"params {metadata.get('params_hash', 'unknown')}; fold hash {metadata['fold_hash']}; {versions}"
+    )

@@ -1,0 +1,24 @@
+"""Reliability: how often what was predicted with probability p came true."""
+
+import numpy as np
+import pandas as pd
+
+from battles.schema import CLASSES
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """Mean prediction and observed share per class and bin; bins of one class hold equally many battles.
+
+    Columns: `class` (0, 1, 2), `predicted`, `observed`, `standard_error` (binomial, of `observed`) and `rows`.
+    Equally many, as the probabilities of a calibrated model crowd around a third and leave equal widths empty.
+    """
+    parts = []
+    for number in range(CLASSES):
+        predicted = probabilities[:, number]
+        order = np.argsort(predicted, kind="stable")
+        for rows in np.array_split(order, min(bins, max(len(order), 1))):
+            if len(rows):
+                observed = float((labels[rows] == number).mean())
+                error = float(np.sqrt(observed * (1 - observed) / len(rows)))
+                parts.append((number, float(predicted[rows].mean()), observed, error, len(rows)))
+    return pd.DataFrame(parts, columns=["class", "predicted", "observed", "standard_error", "rows"])

@@ -1,0 +1,123 @@
+"""Everything a report states of a run, computed once: for the page, for the figures and as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from battles.errors import BadInput
+from battles.schema import labels
+from report import exploration
+from report.bias import base_position, verbosity, vote_position
+from report.calibration import reliability
+from report.classes import class_figures, confident_mistakes, confusion_matrix
+from report.inputs import Inputs
+from report.metrics import (
+    accuracy,
+    expected_calibration_error,
+    log_loss,
+    macro_f1,
+    paired_standard_error,
+    row_losses,
+)
+
+STACK = "stack"
+MISTAKES = 20
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The report of a run; everything but the exploration is on the battles that every base and the stack cover.
+
+    models: figures of the stack and of each base. confusion, reliability: by the same names. position: by base, and
+    the votes'. appearances, pairings, win_rates: of all battles whose models are named.
+    """
+
+    battles: int
+    scored: int
+    models: Mapping[str, dict[str, Any]]
+    confusion: Mapping[str, np.ndarray]
+    reliability: Mapping[str, pd.DataFrame]
+    votes: Mapping[str, float]
+    position: Mapping[str, dict[str, float | None]]
+    verbosity: pd.DataFrame
+    mistakes: pd.DataFrame
+    named: int
+    appearances: pd.Series
+    pairings: pd.DataFrame
+    win_rates: pd.DataFrame
+
+
+def find(inputs: Inputs) -> Findings:
+    """Computes the findings; raises BadInput when no battle is covered by every base and the stack."""
+    tables = {STACK: inputs.stack, **inputs.bases}
+    rows = np.logical_and.reduce([found.covered for found in tables.values()])
+    if not rows.any():
+        raise BadInput(f"oof/{inputs.run}: no fold is covered by every base and the stack; run `make stack` again")
+    votes, groups = labels(inputs.battles)[rows], inputs.folds["group"].to_numpy()[rows]
+    probabilities = {name: found.probabilities[rows] for name, found in tables.items()}
+    stack = probabilities[STACK]
+    bases = {name: values for name, values in probabilities.items() if name != STACK}
+    confusion = {name: confusion_matrix(values, votes) for name, values in probabilities.items()}
+    models = {
+        name: _figures(values, votes, groups)
+        | {"covered": int(tables[name].covered.sum()), "classes": class_figures(confusion[name])}
+        for name, values in probabilities.items()
+    }
+    known = exploration.named(inputs.battles)
+    return Findings(
+        battles=len(rows),
+        scored=int(rows.sum()),
+        models=models,
+        confusion=confusion,
+        reliability={name: reliability(values, votes) for name, values in probabilities.items()},
+        votes=vote_position(votes, groups),
+        position={name: base_position(found, rows) for name, found in tables.items()},
+        verbosity=verbosity(inputs.lengths[rows], votes, stack, groups),
+        mistakes=confident_mistakes(inputs.folds[rows], stack, bases, votes, MISTAKES),
+        named=len(known),
+        appearances=exploration.appearances(known),
+        pairings=exploration.pairings(known),
+        win_rates=exploration.win_rates(known),
+    )
+
+
+def to_json(inputs: Inputs, findings: Findings) -> dict[str, Any]:
+    """The findings as JSON values, with the stacker's own metrics.json under `stacker`; unknown figures are None."""
+    return {
+        "run": inputs.run,
+        "battles": findings.battles,
+        "scored": findings.scored,
+        "models": {
+            name: figures | {"confusion": findings.confusion[name].tolist()}
+            for name, figures in findings.models.items()
+        },
+        "position": {"votes": dict(findings.votes), "models": dict(findings.position)},
+        "verbosity": _records(findings.verbosity),
+        "exploration": {
+            "named_battles": findings.named,
+            "win_rates": _records(findings.win_rates),
+            "pairings": len(findings.pairings),
+        },
+        "stacker": inputs.scores,
+    }
+
+
+def _figures(probabilities: np.ndarray, votes: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    losses = row_losses(probabilities, votes)
+    return {
+        "rows": len(votes),
+        "log_loss": log_loss(probabilities, votes),
+        # Of the loss itself; the one of a difference to the stack, which is smaller, stands in the stacker's figures.
+        "log_loss_standard_error": paired_standard_error(losses, np.zeros(len(losses)), groups),
+        "accuracy": accuracy(probabilities, votes),
+        "macro_f1": macro_f1(probabilities, votes),
+        "ece": expected_calibration_error(probabilities, votes),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = table.to_dict("records")
+    return [{str(key): None if value != value else value for key, value in row.items()} for row in rows]

@@ -1,0 +1,102 @@
+"""A small run on disk, as the steps before the report leave it: battles, folds, features, predictions, curves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from battles.files import write_json, write_table
+from battles.schema import MODELS, WINNERS
+from battles.swap import swap_probabilities
+from oof import table
+from report.scores import score
+
+RUN = "try"
+BASES = ("roberta", "tfidf")
+NAMES = ("gpt-4", "claude-1", "<b>bold</b> & co", "cost-$5-$10", "unknown", "模型-α", "rare\x00\n\x1bname")
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    exponents = np.exp(values - values.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def battles(rows: int, seed: int = 0, names: tuple[str, ...] = NAMES) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Battles, log(1 + characters) (rows, 2), and the logits (rows, 3) that their votes were drawn from."""
+    rng = np.random.default_rng(seed)
+    lengths = np.log1p(np.round(np.exp(rng.normal(6.5, 1, (rows, 2)))))
+    models = rng.choice(len(names), (rows, 2), p=(weights := 1 / np.arange(1, len(names) + 1)) / weights.sum())
+    lead = (
+        0.5 * (lengths[:, 0] - lengths[:, 1]) - 0.25 * (models[:, 0] - models[:, 1]) + rng.normal(0, 0.8, rows) + 0.05
+    )
+    logits = np.stack([lead / 2, -lead / 2, np.full(rows, -0.1)], axis=1)
+    votes = np.array([rng.choice(3, p=row) for row in softmax(logits)])
+    found = pd.DataFrame({"id": [f"{1000 + row}<i>" for row in range(rows)]})
+    for place, column in enumerate(MODELS):
+        found[column] = np.array(names, dtype=object)[models[:, place]]
+    for text in ("prompt", "response_a", "response_b"):
+        found[text] = json.dumps(["SECRET TEXT"])
+    for number, winner in enumerate(WINNERS):
+        found[winner] = (votes == number).astype(np.int8)
+    return found, lengths, logits
+
+
+def curve(steps: int, epochs: int, rng: np.random.Generator) -> pd.DataFrame:
+    step = np.arange(1, steps + 1)
+    valid = np.full(steps, np.nan)
+    ends = [steps * (epoch + 1) // epochs - 1 for epoch in range(epochs)]
+    valid[ends] = 1.03 + 0.05 / np.arange(1, epochs + 1)
+    loss = 1 + 0.4 * np.exp(-4 * step / steps) + rng.normal(0, 0.1, steps)
+    return pd.DataFrame(
+        {"step": step, "epoch": step * epochs // (steps + 1) + 1, "loss": loss, "valid_log_loss": valid}
+    )
+
+
+def write_run(
+    root: Path,
+    found: pd.DataFrame,
+    lengths: np.ndarray,
+    logits: np.ndarray,
+    bases: tuple[str, ...] = BASES,
+    covered: tuple[int, ...] = (0, 1, 2, 3, 4),
+    curves: tuple[str, ...] = ("roberta",),
+) -> None:
+    """Writes the run `try` below `root`; the first base covers all folds, the others and the stack only `covered`."""
+    rng = np.random.default_rng(1)
+    rows = len(found)
+    folds = pd.DataFrame({"id": found["id"], "fold": np.arange(rows) % 5, "group": (np.arange(rows) // 2).astype(str)})
+    write_table(root / "battles" / RUN / "train.parquet", found)
+    write_table(root / "battles" / RUN / "folds.parquet", folds)
+    write_json(root / "battles" / RUN / "params" / "run.json", {"bases": list(bases), "folds": None})
+    features = pd.DataFrame({"id": found["id"], "chars_a": lengths[:, 0], "chars_b": lengths[:, 1], "other": 0.0})
+    write_table(
+        root / "features" / RUN / "train.parquet", features.astype({"chars_a": "float32", "chars_b": "float32"})
+    )
+    oof = root / "oof" / RUN
+    common = folds["fold"].isin(covered).to_numpy()
+    predicted = {}
+    for number, name in enumerate((*bases, "stack")):
+        noise = 0.0 if name == "stack" else 0.7 + 0.2 * number
+        noisy = logits + rng.normal(size=logits.shape) * noise
+        bias = np.array([0.2, -0.2, 0.0])
+        plain = softmax(noisy + bias)
+        swapped = swap_probabilities(softmax(swap_probabilities(noisy) + bias))
+        mean = (plain + swapped) / 2 if name != "stack" else softmax(noisy)
+        predicted[name] = mean[common]
+        variants = {table.MEAN: mean, table.PLAIN: plain, table.SWAPPED: swapped} if name == "roberta" else {"": mean}
+        if number:
+            variants = {key: np.where(common[:, None], values, np.nan) for key, values in variants.items()}
+        table.write(oof / f"{name}.parquet", folds, variants, {"base": name, "bases": list(bases)})
+    votes = found[list(WINNERS)].to_numpy().argmax(axis=1)[common]
+    prior = np.tile(np.bincount(votes, minlength=3) / len(votes), (len(votes), 1))
+    figures = score(predicted | {"prior": prior}, votes, "stack", {"roberta": 12.5})
+    candidates = {name: figures.pop(name) for name in ("prior", "stack")}
+    candidates["booster"] = dict(candidates["stack"])
+    scores = {"battles": rows, "covered": int(common.sum()), "bases": figures, "candidates": candidates}
+    write_json(oof / "metrics.json", scores | {"shipped": "booster", "chosen": {"0": "booster"}, "optimistic": None})
+    for name in curves:
+        for fold in covered:
+            path = root / "models" / RUN / name / f"fold-{fold}" / "curve.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            curve(120, 3, rng).to_csv(path, index=False)
