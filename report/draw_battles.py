@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from report.style import ACCENT, INK, MUTED, WIDTH, clean, panels, rows_of, shortened
 
@@ -66,7 +66,8 @@ def _bars(names: list[str], counts: np.ndarray, title: str) -> Figure:
     drawn = axes.barh(positions, counts, height=0.68, color=ACCENT)
     axes.bar_label(drawn, labels=[f"{count:,}" for count in counts], padding=3, fontsize="small")
     axes.margins(x=0.12)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel(title)
     return figure
 

@@ -21,7 +21,7 @@ from report.style import (
 
 Scores = Mapping[str, Mapping[str, float | None]]
 _POINTS = 300  # of a curve: more than a screen shows
-_SMOOTHED_SHARE = 1 / 25
+_SMOOTHED_SHARE = 0.08
 _MARGIN = 0.04
 
 
@@ -73,7 +73,7 @@ def reliability(tables: Mapping[str, pd.DataFrame], ece: Mapping[str, float]) ->
 
 
 def smoothed(losses: pd.Series) -> pd.Series:
-    """The mean over the last 4 % of all steps (at the start: over what there is), in the steps' order."""
+    """The mean over the last 8 % of all steps (at the start: over what there is), in the steps' order."""
     return losses.rolling(max(1, round(len(losses) * _SMOOTHED_SHARE)), min_periods=1).mean()
 
 
@@ -82,12 +82,12 @@ def curves(bases: Mapping[str, Mapping[int, pd.DataFrame]], prior: float) -> Fig
     figure, every = panels(len(bases), 2, WIDTH / min(len(bases), 2), 2.7)
     for axes, (name, folds) in zip(every, bases.items(), strict=True):
         seen: list[float] = [prior]
-        for number, (fold, curve) in enumerate(folds.items()):
-            colour = f"C{number % 10}"
+        for fold, curve in folds.items():
+            colour = f"C{fold % 10}"
             line = smoothed(curve["loss"])
             kept = np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(np.int64))
             axes.plot(
-                curve["step"].iloc[kept], line.iloc[kept], color=colour, linewidth=1, alpha=0.75, label=f"fold {fold}"
+                curve["step"].iloc[kept], line.iloc[kept], color=colour, linewidth=1.1, alpha=0.75, label=f"fold {fold}"
             )
             checked = curve.dropna(subset="valid_log_loss")
             axes.plot(
@@ -95,9 +95,11 @@ def curves(bases: Mapping[str, Mapping[int, pd.DataFrame]], prior: float) -> Fig
                 checked["valid_log_loss"],
                 color=colour,
                 marker="o",
-                markersize=4.5,
+                markersize=5.5,
                 linestyle="none",
-                markeredgecolor="white",
+                markeredgecolor=INK,
+                markeredgewidth=0.7,
+                zorder=3,
             )
             # The first steps of a fresh head can be so high that they would flatten everything after them.
             seen += [*line.iloc[len(line) // 20 :], *checked["valid_log_loss"]]
@@ -106,7 +108,10 @@ def curves(bases: Mapping[str, Mapping[int, pd.DataFrame]], prior: float) -> Fig
         room = _MARGIN * max(high - low, 0.01)
         axes.set(ylim=(low - room, high + room), xlabel="optimizer step")
         axes.set_title(shortened(name))
-        axes.legend(fontsize="small", ncols=2 if len(folds) > 3 else 1)
+    # One legend for all panels: a fold has one colour in all of them, and not every base has run every fold.
+    lines = {label: line for axes in every for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    labels = sorted(lines, key=lambda label: int(label.removeprefix("fold ")))
+    figure.legend([lines[label] for label in labels], labels, loc="outside upper center", ncols=10, fontsize="small")
     figure.supylabel("log loss", fontsize="medium")
     return figure
 
@@ -131,7 +136,7 @@ def position(models: Mapping[str, Mapping[str, float | None]], votes: Mapping[st
         if shown:
             leads, places = zip(*shown, strict=True)
             axes.scatter(leads, places, marker=marker, s=34, color=colour, label=label, zorder=3)
-    axes.set_xlabel("mean of P(A wins) - P(B wins)")
+    axes.set_xlabel("mean of P(A wins) − P(B wins)")
     figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     return figure
 

@@ -75,7 +75,11 @@ def _lengths(path: Path, ids: pd.Series) -> np.ndarray:
 
 def _curves(folder: Path) -> dict[int, pd.DataFrame]:
     """Curves of the folds that were run; none for a base that is not trained in steps."""
-    found = {int(path.parent.name.removeprefix("fold-")): path for path in folder.glob("fold-*/curve.csv")}
+    found = {}
+    for path in folder.glob("fold-*/curve.csv"):
+        fold = path.parent.name.removeprefix("fold-")
+        if fold.isdecimal():
+            found[int(fold)] = path
     return {fold: _curve(found[fold]) for fold in sorted(found)}
 
 

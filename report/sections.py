@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from battles.schema import WINNERS
+from report.draw_battles import TOP
 from report.findings import STACK, Findings
 from report.page import Html, Section, beside, cards, details, heading, image, paragraph, table
 from report.style import CLASS_NAMES
@@ -19,7 +20,7 @@ def number(value: float | None, decimals: int = 4, sign: bool = False) -> str:
     """A figure as text; a dash when it is not known."""
     if value is None or value != value:
         return "–"
-    return f"{value:{'+' if sign else ''},.{decimals}f}"
+    return f"{value:{'+' if sign else ''},.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(value: float | None) -> str:
@@ -67,7 +68,7 @@ def scores(findings: Findings, scores: dict[str, Any], images: Images) -> Sectio
             kind,
             number(row["log_loss"]),
             number(prior - row["log_loss"], sign=True),
-            number(row["standard_error"]),
+            number(None if name == STACK else row["standard_error"]),
             number(row["accuracy"]),
             number(row["macro_f1"]),
             number(row["ece"]),
@@ -75,13 +76,13 @@ def scores(findings: Findings, scores: dict[str, Any], images: Images) -> Sectio
         ]
         for name, kind, row in sorted(listed, key=lambda item: item[2]["log_loss"])
     ]
-    head = ["model", "kind", "log loss", "below prior", "± to stack", "accuracy", "macro-F1", "ECE", "seconds"]
+    head = ["model", "kind", "log loss", "gain on prior", "± to stack", "accuracy", "macro-F1", "ECE", "seconds"]
     return Section(
         "scores",
         "Scores",
-        "Out-of-fold figures of every base model and every candidate of the stacker on the same battles. `stack` is "
+        "Out-of-fold figures of every base model and every candidate of the stacker on the same battles. “stack” is "
         "the nested figure: on each fold, the candidate that was chosen without it. It should stand above every "
-        f"base; the candidate that ships, fitted on all battles, is `{scores['shipped']}`. The standard error is that "
+        f"base; the candidate that ships, fitted on all battles, is “{scores['shipped']}”. The standard error is that "
         "of the difference to the stack, with battles that share a prompt counted as one: a smaller difference is "
         "noise.",
         [
@@ -125,7 +126,7 @@ def training(images: Images) -> Section:
     return Section(
         "training",
         "Training curves",
-        "Lines: training loss of each fold, averaged over the last 4 % of all steps. Dots: log loss on the held-out "
+        "Lines: training loss of each fold, averaged over the last 8 % of all steps. Dots: log loss on the held-out "
         "fold at an epoch's end; nothing is chosen by them. Dashed: the prior. Lines that fall while the dots rise "
         "are over-fitting; a line that stays at the prior has learnt nothing.",
         [image(images["curves"], "Training loss and held-out log loss by step, one panel a base model")],
@@ -180,10 +181,11 @@ def exploration(findings: Findings, images: Images) -> Section:
     withheld = findings.battles - findings.named
     lead = (
         f"{len(findings.appearances)} models in {findings.named:,} battles that name both"
-        + (f"; {withheld:,} others, with a missing or `unknown` name, are left out here" if withheld else "")
+        + (f"; {withheld:,} others, with a missing or “unknown” name, are left out here" if withheld else "")
         + ". Look for models that hardly occur and pairings that dominate: a predictor sees little of the former and "
         "may learn the latter by heart. A win rate counts a tie as half a win and leaves out battles of a model with "
-        "itself; it depends on the opponents a model was given."
+        "itself; it depends on the opponents a model was given. Ranked are models with at least a quarter of the "
+        "median number of battles."
     )
     every = findings.win_rates.set_index("model")
     models = [
@@ -201,7 +203,7 @@ def exploration(findings: Findings, images: Images) -> Section:
     ]
     if "win_rates" in images:
         what = "Win rates of the top models with their standard errors"
-        title = "Top 20 models by win rate (of those with at least a quarter of the median number of battles)"
+        title = f"Top {TOP} models by win rate"
         parts.insert(1, _titled(title, image(images["win_rates"], what)))
     return Section("models", "Models", lead, parts)
 
@@ -226,19 +228,19 @@ def mistakes(findings: Findings, images: Images) -> Section:
             row["id"],
             str(row["fold"]),
             CLASS_NAMES[row["vote"]],
-            number(row["probability"], 3),
             CLASS_NAMES[row["favourite"]],
+            number(row["probability"], 3),
             number(row["favourite_probability"], 3),
             f"{row['agreeing']} of {bases}",
         ]
         for row in findings.mistakes.to_dict("records")
     ]
-    head = ["id", "fold", "vote", "its probability", "favourite", "its probability", "bases agreeing"]
+    head = ["id", "fold", "vote", "favourite", "P(vote)", "P(favourite)", "bases agreeing"]
     return Section(
         "mistakes",
         "Mistakes of the stack",
         "Votes against the stack's most probable class; ties are hard to call and seldom anybody's favourite. Below, "
         "the battles whose vote it found least probable: where every base agrees with it the vote may be noise; "
         "where few do, the stacker trusted the wrong ones. Only ids are given, as texts may be unsafe to show.",
-        [image(images["confusion"], "Confusion matrix of the stack"), table(head, rows, texts=3)],
+        [image(images["confusion"], "Confusion matrix of the stack"), table(head, rows, texts=4)],
     )

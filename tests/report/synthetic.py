@@ -27,9 +27,8 @@ def battles(rows: int, seed: int = 0, names: tuple[str, ...] = NAMES) -> tuple[p
     rng = np.random.default_rng(seed)
     lengths = np.log1p(np.round(np.exp(rng.normal(6.5, 1, (rows, 2)))))
     models = rng.choice(len(names), (rows, 2), p=(weights := 1 / np.arange(1, len(names) + 1)) / weights.sum())
-    lead = (
-        0.5 * (lengths[:, 0] - lengths[:, 1]) - 0.25 * (models[:, 0] - models[:, 1]) + rng.normal(0, 0.8, rows) + 0.05
-    )
+    strength = rng.normal(0, 0.5, len(names))[models]
+    lead = 0.3 * (lengths[:, 0] - lengths[:, 1]) + strength[:, 0] - strength[:, 1] + rng.normal(0, 0.8, rows) + 0.05
     logits = np.stack([lead / 2, -lead / 2, np.full(rows, -0.1)], axis=1)
     votes = np.array([rng.choice(3, p=row) for row in softmax(logits)])
     found = pd.DataFrame({"id": [f"{1000 + row}<i>" for row in range(rows)]})
