@@ -40,7 +40,7 @@ def counts(text: Text) -> Sequence[float]:
         len(text.lines),
         sentences(text),
         len(text.turns),
-        sum(not turn.strip() for turn in text.turns),
+        sum([not turn or turn.isspace() for turn in text.turns]),
         len(text.turns[0]) if text.turns else 0,
         len(text.turns[-1]) if text.turns else 0,
         max(map(len, text.lines), default=0),

@@ -36,6 +36,8 @@ _ASKS = {
     "short": b"short brief briefly concise one only just sentence word summarize summary",
     "list": b"list examples ideas steps tips ways top best suggest",
 }
+_FIRST_SCRIPT, _NOT_ASCII = KINDS["latin"], KINDS["not_ascii"]
+_LATIN, _NONE = (1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0)
 _POINTS = (b"- ", b"* ", b"1.", b"1)", b"\xe2\x80\xa2")
 _WORDS = {name: frozenset(group.split()) for name, group in _ASKS.items()}
 
@@ -61,7 +63,9 @@ def prompt(text: Text) -> Sequence[float]:
 
 def _scripts(text: Text) -> tuple[float, ...]:
     """Shares of a text's letters by script: Latin, Greek and Cyrillic, Hebrew and Arabic, Indic, East Asian."""
-    counts = text.kinds[KINDS["latin"] :]
+    counts = text.kinds[_FIRST_SCRIPT:]
+    if not text.kinds[_NOT_ASCII]:
+        return _LATIN if counts[0] else _NONE
     total = max(1, sum(counts))
     return tuple(count / total for count in counts)
 
@@ -82,13 +86,15 @@ class Asked:
 
 def agreement(response: Text, asked: Asked) -> Sequence[float]:
     """The values of AGREEMENT for one response: how far it is from the prompt's language and form."""
-    gap = sum(abs(x - y) for x, y in zip(_scripts(response), asked.scripts, strict=True)) / 2
+    scripts = _scripts(response)
+    same = scripts is asked.scripts or not any(asked.scripts) or not response.words
+    gap = 0.0 if same else sum([abs(x - y) for x, y in zip(scripts, asked.scripts, strict=True)]) / 2
     kinds, length = asked.kinds, len(response.words)
     return (
-        gap if any(asked.scripts) and length else 0.0,
+        gap,
         kinds["code"] - float(b"```" in response.raw),
         min(length, 500) / 100 if kinds["short"] else 0.0,
-        max(0, asked.turns - sum(bool(turn.strip()) for turn in response.turns)),
+        max(0, asked.turns - sum([bool(turn) and not turn.isspace() for turn in response.turns])),
         float(kinds["list"] and any(line.startswith(_POINTS) for line in response.lines)),
         min(length, 1000) / 100 if kinds["writing"] else 0.0,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from features.text import Text
 
 PAIR = ("identical", "shared_words", "shared_bigrams", "shared_chars", "covered_words", "shared_start", "shared_lines")
-TO_PROMPT = ("prompt_words_used", "words_from_prompt", "prompt_bigrams_used", "prompt_chars", "opens_with_prompt_words")
+TO_PROMPT = ("prompt_words_used", "words_from_prompt", "prompt_chars", "opens_with_prompt_words")
 
 _START = 400
 
@@ -25,14 +25,11 @@ def _common(left: np.ndarray, right: np.ndarray) -> int:
 
 def _common_start(left: bytes, right: bytes) -> int:
     """Number of leading bytes that are the same, at most _START."""
-    low, high = 0, min(len(left), len(right), _START)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[:middle] == right[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    left, right = left[:_START], right[:_START]
+    for place, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return place
+    return min(len(left), len(right))
 
 
 def pair(a: Text, b: Text) -> Sequence[float]:
@@ -55,11 +52,10 @@ def pair(a: Text, b: Text) -> Sequence[float]:
 def to_prompt(response: Text, prompt: Text) -> Sequence[float]:
     """The values of TO_PROMPT for one response."""
     shared = len(response.types.keys() & prompt.types.keys())
-    opening = set(response.words[:15])
+    opening = response.words[:15]
     return (
         shared / max(1, len(prompt.types)),
         shared / max(1, len(response.types)),
-        _common(response.bigrams, prompt.bigrams) / max(1, len(prompt.bigrams)),
         float(response.grams @ prompt.grams),
-        len(opening & prompt.types.keys()) / max(1, len(opening)),
+        sum(map(prompt.types.__contains__, opening)) / max(1, len(opening)),
     )

@@ -32,12 +32,12 @@ _LOGGED_PAIR = [name in position.PROMPT for name in _PAIR]
 Cells = tuple[str, str, str]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=24)
 def _text(cell: str) -> Text:
     return parse(json.loads(cell))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=24)
 def _single(cell: str) -> tuple[float, ...]:
     text = _text(cell)
     return (*length.counts(text), *verbosity.ratios(text))

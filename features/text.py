@@ -8,12 +8,14 @@ histogram and the character n-grams make up for.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from battles.schema import Turns
 
 GRAM_BUCKETS = 512
+_GRAM_BYTES = 1500
 _GRAM_SHIFT = np.uint32(32 - 9)
 _GRAM_FACTOR = np.uint32(2654435761)
 _PAIR_FACTOR = np.int64(0x9E3779B97F4A7C1)
@@ -35,6 +37,8 @@ _BYTES: dict[str, Iterable[int]] = {
     "question": b"?",
     "formula": b"$+=\\^",
     "backtick": b"`",
+    "asterisk": b"*",
+    "newline": b"\n",
     "emoji": b"\xf0",
     "not_ascii": range(128, 256),
     "latin": [*range(65, 91), *range(97, 123), *range(0xC3, 0xCA)],
@@ -49,15 +53,14 @@ for _place, _values in enumerate(_BYTES.values()):
     _KIND_OF_BYTE[list(_values), _place] = 1
 
 
-@dataclass(slots=True)
+@dataclass
 class Text:
     """A text and the views of it that columns are made from.
 
     turns: "" for null turns. raw, lower: UTF-8 bytes of the turns joined by a line break, lone surrogates kept;
     `lower` with straight apostrophes. kinds: how many bytes of `raw` are of each kind in KINDS. words: lower-cased, in
-    order; types: the count of each. bigrams: sorted distinct 64-bit hashes of neighbouring
-    words (they differ from process to process: only compare them). lines: the stripped, not empty lines of `raw`.
-    grams: unit-length hashed histogram of character 4-grams, shape (GRAM_BUCKETS,), float32.
+    order; types: the count of each. lines: the stripped, not empty lines of `raw`.
+    grams: unit-length hashed histogram of 4-grams of bytes of the first 1,500, shape (GRAM_BUCKETS,), float32.
     """
 
     turns: list[str]
@@ -66,9 +69,21 @@ class Text:
     kinds: list[int]
     words: list[bytes]
     types: dict[bytes, int]
-    bigrams: np.ndarray
     lines: list[bytes]
     grams: np.ndarray
+
+    @cached_property
+    def bigrams(self) -> np.ndarray:
+        """Sorted distinct 64-bit hashes of neighbouring words.
+
+        They differ from process to process: only compare them within one.
+        """
+        codes = np.fromiter(map(hash, self.words), dtype=np.int64, count=len(self.words))
+        pairs = codes[:-1] * _PAIR_FACTOR + codes[1:]
+        pairs.sort()
+        new = np.ones(len(pairs), dtype=bool)
+        np.not_equal(pairs[1:], pairs[:-1], out=new[1:])
+        return pairs[new]
 
 
 def encode(text: str) -> bytes:
@@ -80,19 +95,10 @@ def _grams(lower: bytes) -> np.ndarray:
     """Unit-length histogram of hashed 4-grams of bytes; zeros for a text shorter than four bytes."""
     if len(lower) < 4:
         return np.zeros(GRAM_BUCKETS, dtype=np.float32)
-    packed = np.concatenate(
-        [np.frombuffer(lower, "<u4", (len(lower) - at) // 4, at) for at in range(min(4, len(lower) - 3))]
-    )
+    packed = np.ndarray((len(lower) - 3,), "<u4", lower, strides=(1,))  # every four bytes in a row as one number
     buckets = (packed * _GRAM_FACTOR) >> _GRAM_SHIFT
     counts = np.bincount(buckets.view(np.int32), minlength=GRAM_BUCKETS).astype(np.float32)
     return counts / np.sqrt(counts @ counts)
-
-
-def _bigrams(words: list[bytes]) -> np.ndarray:
-    codes = np.fromiter(map(hash, words), dtype=np.int64, count=len(words))
-    pairs = codes[:-1] * _PAIR_FACTOR + codes[1:]
-    pairs.sort()
-    return pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
 
 
 def _lower(joined: str) -> bytes:
@@ -113,7 +119,7 @@ def parse(turns: Turns) -> Text:
     """Takes a text apart; no turns, null turns and empty turns are all texts."""
     joined = join(turns)
     raw = encode(joined)
-    lower = _lower(joined)
+    lower = raw.lower() if joined.isascii() else _lower(joined)
     words = lower.translate(_TO_SPACE).split()
     codes = np.frombuffer(raw, dtype=np.uint8)
     return Text(
@@ -123,7 +129,6 @@ def parse(turns: Turns) -> Text:
         kinds=(np.bincount(codes, minlength=256) @ _KIND_OF_BYTE).tolist(),
         words=words,
         types=Counter(words),
-        bigrams=_bigrams(words),
         lines=[line for line in map(bytes.strip, raw.split(b"\n")) if line],
-        grams=_grams(lower),
+        grams=_grams(lower[:_GRAM_BYTES]),
     )

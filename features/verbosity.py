@@ -15,33 +15,35 @@ WORDS = {
     "third finally then next",
     "first_person": "i i'm i've i'd i'll me my mine myself",
     "second_person": "you your yours you're you'll you've yourself",
-    "negation": "no not never none cannot can't don't doesn't isn't aren't won't wouldn't shouldn't couldn't without",
+    "negation": "no not never none don't doesn't isn't aren't wouldn't shouldn't couldn't without",
     "function_word": "the a an of to in and or for on with as by at from that this is are be it",
     "example": "example instance e.g such like including",
     "modal": "should must will would can need",
     "apology": "sorry apologize apologise apologies apology regret unfortunately",
     "inability": "unable cannot can't won't inappropriate unethical illegal harmful",
     "names_machine": "ai openai chatgpt assistant language",
+    "caution": "important note caution careful consult mind aware",
+    "link": "http https www",
 }
-# Phrases, looked for where they matter: at the start of a text, at its end, or all over it.
+# Phrases, looked for where they matter: at the start or at the end of a text.
 START = {
-    "refusal": "i cannot|i can't|unable|not able|i won't|i will not|not appropriate|have access|make sense|not clear",
-    "machine": "as an ai|language model|ai assistant",
+    "refusal": "i cannot|i can't|unable|not able|i won't|make sense",
+    "machine": "as an ai|language model",
 }
-END = {"closer": "in conclusion|in summary|overall,|let me know|hope th|feel free"}
-WHOLE = {"caution": "important to|please note|keep in mind"}
-_COMPRESS_BYTES = 1000  # the ratio falls with length, which has columns of its own
-_START_BYTES, _END_BYTES = 300, 500
+END = {"closer": "in conclusion|let me know|hope th|feel free"}
+_COMPRESS_BYTES = 512  # the ratio falls with length, which has columns of its own
+_START_BYTES, _END_BYTES = 250, 300
 
 
 def _phrases(groups: dict[str, str]) -> list[list[bytes]]:
     return [[phrase.encode() for phrase in group.split("|")] for group in groups.values()]
 
 
-_IN_START, _IN_END, _IN_WHOLE = _phrases(START), _phrases(END), _phrases(WHOLE)
+_IN_START, _IN_END = _phrases(START), _phrases(END)
 _VOCABULARY = {word.encode(): place for place, group in enumerate(WORDS.values()) for word in group.split()}
+_LISTED = frozenset(_VOCABULARY)
 
-WORDING = (*WORDS, *START, *END, *WHOLE)
+WORDING = (*WORDS, *START, *END)
 SHARES = (
     "digit",
     "upper",
@@ -61,7 +63,6 @@ MARKS = (
     "repeated_bigrams",
     "repeated_lines",
     "type_token",
-    "top_word",
     "words_per_sentence",
     "word_chars",
     "sentence_starts_upper",
@@ -73,7 +74,6 @@ MARKS = (
     "code_lines",
     "bold",
     "inline_code",
-    "links",
     "blank_lines",
     *SHARES,
     "opens_like_chat",
@@ -83,6 +83,7 @@ MARKS = (
 )
 RATIOS = (*WORDING, *MARKS)
 
+_BACKTICK, _ASTERISK, _NEWLINE, _IN_WORD = (KINDS[name] for name in ("backtick", "asterisk", "newline", "in_word"))
 _SHARES = [KINDS[name] for name in SHARES]
 _BULLETS = (b"-", b"*", b"+", b"\xe2\x80\xa2")
 _ENDS = (b".", b"!", b"?", b"`", b")", b'"', b"\xe3\x80\x82", b"*", b"|", b"}", b"'")
@@ -91,18 +92,15 @@ _OPENERS = (b"sure", b"certainly", b"of course", b"great", b"absolutely", b"here
 
 def _wording(text: Text) -> list[float]:
     """The values of WORDING: each group of words per hundred words, each group of phrases as a plain count."""
-    found = [0] * len(WORDS)
+    found = [0.0] * len(WORDS)
     types, lower = text.types, text.lower
-    for word in types.keys() & _VOCABULARY.keys():
-        found[_VOCABULARY[word]] += types[word]
     scale = 100 / (len(text.words) + 10)
+    for word in _LISTED.intersection(types):
+        found[_VOCABULARY[word]] += types[word] * scale
     start, end = lower[:_START_BYTES], lower[-_END_BYTES:]
-    return [
-        *(count * scale for count in found),
-        *(sum(map(start.count, phrases)) for phrases in _IN_START),
-        *(sum(map(end.count, phrases)) for phrases in _IN_END),
-        *(sum(map(lower.count, phrases)) for phrases in _IN_WHOLE),
-    ]
+    found += [sum(map(start.count, phrases)) for phrases in _IN_START]
+    found += [sum(map(end.count, phrases)) for phrases in _IN_END]
+    return found
 
 
 def _compressed(raw: bytes) -> float:
@@ -137,30 +135,31 @@ def ratios(text: Text) -> Sequence[float]:
     size, word_count, line_count = max(1, len(raw)), max(1, words), max(1, len(lines))
     bullets, numbered, headings, rows, code = _lines(lines)
     last = lines[-1] if lines else b""
-    fences, backticks = raw.count(b"```"), text.kinds[KINDS["backtick"]]
-    percent = [100 * count / size for count in text.kinds]
-
+    kinds = text.kinds
+    # Most texts have none of these: the bytes are counted already, the pairs need another pass.
+    backticks = kinds[_BACKTICK]
+    fences = raw.count(b"```") if backticks > 2 else 0
+    bold = raw.count(b"**") if kinds[_ASTERISK] > 1 else 0
+    percent = 100 / size
     return (
         *_wording(text),
         _compressed(raw[:_COMPRESS_BYTES]),
         1 - (len(text.bigrams) + 1) / word_count if words > 1 else 0.0,
-        1 - len(set(lines)) / line_count if lines else 0.0,
+        1 - len(set(lines)) / line_count if line_count > 1 else 0.0,
         len(text.types) / word_count**0.5,
-        max(text.types.values(), default=0) / word_count,
         min(words / max(1, sentence_ends), 100.0),
-        min(text.kinds[KINDS["in_word"]] / word_count, 30.0),
-        sum(line[:1].isupper() for line in lines) / line_count,
+        min(kinds[_IN_WORD] / word_count, 30.0),
+        sum([line[:1].isupper() for line in lines]) / line_count,
         bullets / line_count,
         numbered / line_count,
         headings / line_count,
         rows / line_count,
         fences,
         code / line_count,
-        100 * raw.count(b"**") / (words + 10),
+        100 * bold / (words + 10),
         100 * (backticks - 3 * fences) / (words + 10),
-        100 * raw.count(b"http") / (words + 10),
-        raw.count(b"\n\n") / line_count,
-        *(percent[place] for place in _SHARES),
+        max(0, kinds[_NEWLINE] - len(lines) + 1) / line_count,
+        *[kinds[place] * percent for place in _SHARES],
         text.lower.lstrip().startswith(_OPENERS),
         last.endswith(_ENDS),
         last.endswith(b"?"),
