@@ -12,6 +12,8 @@ from report.inputs import Inputs
 from report.page import page
 from report.style import save, styled
 
+_ORIGIN = {"code_version": "code", "params_hash": "stack params", "fold_hash": "folds"}
+
 
 def build(inputs: Inputs, folder: Path) -> Findings:
     """Writes `figures/*.svg`, `index.html` and `metrics.json` to `folder`; raises BadInput as `find` does.
@@ -70,8 +72,6 @@ def _page(inputs: Inputs, findings: Findings, images: dict[str, Path]) -> str:
 
 
 def _foot(metadata: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {found}" for name, found in metadata.get("libraries", {}).items())
-    return (
-        f"Stack of {', '.join(metadata.get('bases', []))}; code {metadata.get('code_version', 'unknown')}; "
-        f"params {metadata.get('params_hash', 'unknown')}; fold hash {metadata['fold_hash']}; {versions}"
-    )
+    told = [f"{title} {metadata[key]}" for key, title in _ORIGIN.items() if key in metadata]
+    told += [f"{name} {version}" for name, version in metadata.get("libraries", {}).items()]
+    return f"Made from: {', '.join(told)}"

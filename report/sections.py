@@ -83,8 +83,8 @@ def scores(findings: Findings, scores: dict[str, Any], images: Images) -> Sectio
         "Out-of-fold figures of every base model and every candidate of the stacker on the same battles. “stack” is "
         "the nested figure: on each fold, the candidate that was chosen without it. It should stand above every "
         f"base; the candidate that ships, fitted on all battles, is “{scores['shipped']}”. The standard error is that "
-        "of the difference to the stack, with battles that share a prompt counted as one: a smaller difference is "
-        "noise.",
+        "of the difference to the stack, with battles that share a prompt counted as one: a difference of less than "
+        "twice that may be chance.",
         [
             table(head, rows, texts=2, strong=[STACK]),
             image(images["losses"], "Log loss of every model as a bar that starts at the prior's log loss"),
@@ -115,8 +115,9 @@ def calibration(images: Images) -> Section:
         "calibration",
         "Calibration",
         "Of the battles given a probability p, a share p should come true: points on the diagonal. A line flatter "
-        "than it is over-confidence, a steeper one too much caution. Each point is a tenth of the battles, with its "
-        "standard error; ECE is the expected calibration error of the most probable class in 15 bins.",
+        "than it is over-confidence, a steeper one too much caution. Each point is a tenth of the battles (more "
+        "where they are few), with its standard error; ECE is the expected calibration error of the most probable "
+        "class in 15 bins.",
         [image(images["reliability"], "Observed share against predicted probability, for the stack and each base")],
     )
 
@@ -199,7 +200,7 @@ def exploration(findings: Findings, images: Images) -> Section:
             _titled("Most frequent pairings", image(images["pairings"], "Battles of the most frequent pairings")),
         ),
         details(f"All {len(models)} models", table(["model", "battles", "win rate", "± standard error"], models)),
-        details(f"The {len(pairs)} most frequent pairings of {len(findings.pairings):,}", _pairs(pairs)),
+        details(f"Pairings: the {len(pairs)} most frequent of {len(findings.pairings):,}", _pairs(pairs)),
     ]
     if "win_rates" in images:
         what = "Win rates of the top models with their standard errors"

@@ -1,0 +1,176 @@
+"""The whole report on synthetic runs: what it holds, what it must never hold, and what it does without."""
+
+import base64
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from battles.errors import BadInput
+from battles.files import read_table
+from battles.schema import labels
+from oof import table
+from report.build import build
+from report.inputs import read
+from report.metrics import log_loss
+from stages import report
+from tests.report.synthetic import BASES, NAMES, RUN, battles, write_run
+
+
+class Page(HTMLParser):
+    """The text, the tags and the images' sources of a page."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.images: list[str] = []
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.images += [value for name, value in attributes if tag == "img" and name == "src" and value]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a whole run, made by the stage."""
+    root = tmp_path_factory.mktemp("whole")
+    write_run(root, *battles(300))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["report", "--run", RUN])
+        report.main()
+    return root / "report" / RUN
+
+
+def test_the_page_stands_alone_with_every_section_and_figure(written: Path) -> None:
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    titles = {"Scores", "Calibration", "Training curves", "Position bias", "Verbosity", "Models"}
+    assert titles <= set(page.words)
+    files = {path.stem: path.read_bytes() for path in (written / "figures").glob("*.svg")}
+    assert {"losses", "reliability", "curves", "position", "verbosity", "confusion"} <= set(files)
+    assert {"appearances", "pairings", "win_rates"} <= set(files)
+    embedded = {base64.b64decode(source.removeprefix("data:image/svg+xml;base64,")) for source in page.images}
+    assert embedded == set(files.values())
+    for content in files.values():
+        ET.fromstring(content)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+
+
+def test_names_are_escaped_on_the_page_and_are_no_formulas_in_figures(written: Path) -> None:
+    markup = (written / "index.html").read_text(encoding="utf-8")
+    page = Page(markup)
+    assert "b" not in page.tags  # of the model <b>bold</b>
+    assert "i" not in page.tags  # of the ids
+    assert "<b>bold</b> & co" in page.words
+    assert any(re.fullmatch(r"\d+<i>", word) for word in page.words)
+    assert "cost-$5-$10" in page.words
+    figure = ET.parse(written / "figures" / "appearances.svg")
+    drawn = {"".join(element.itertext()).strip() for element in figure.iter() if element.tag.endswith("}text")}
+    assert {"cost-$5-$10", "<b>bold</b> & co", "模型-α"} <= drawn
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", markup)
+
+
+def test_no_text_of_a_battle_is_in_any_file(written: Path) -> None:
+    assert all(b"SECRET" not in path.read_bytes() for path in written.rglob("*") if path.is_file())
+
+
+def test_metrics_equal_the_tables(written: Path) -> None:
+    root = written.parents[1]
+    found = json.loads((written / "metrics.json").read_text())
+    train, folds = (read_table(root / "battles" / RUN / f"{name}.parquet") for name in ("train", "folds"))
+    for name in (*BASES, "stack"):
+        figures = found["models"][name]
+        values = table.read(root / "oof" / RUN / f"{name}.parquet", folds).probabilities
+        assert figures["log_loss"] == pytest.approx(log_loss(values, labels(train)))
+        assert figures["rows"] == figures["covered"] == 300
+        assert set(figures["classes"]["winner_tie"]) == {"precision", "recall", "f1", "votes", "predicted"}
+        assert np.sum(figures["confusion"]) == 300
+    assert found["position"]["models"]["roberta"]["first_place"] > 0.02
+    assert found["position"]["models"]["tfidf"]["first_place"] is None
+    assert found["stacker"]["shipped"] == "booster"
+
+
+def test_the_same_tables_give_the_same_report(written: Path, tmp_path: Path) -> None:
+    build(read(RUN, BASES, written.parents[1]), tmp_path)
+    for path in written.rglob("*.*"):
+        assert (tmp_path / path.relative_to(written)).read_bytes() == path.read_bytes()
+
+
+def test_partial_folds_are_scored_on_what_all_cover(tmp_path: Path) -> None:
+    found, lengths, logits = battles(200)
+    write_run(tmp_path, found, lengths, logits, covered=(0, 3))
+    findings = build(read(RUN, BASES, tmp_path), tmp_path / "out")
+    assert (findings.battles, findings.scored) == (200, 80)
+    assert findings.models["roberta"]["covered"] == 200
+    assert findings.models["roberta"]["rows"] == findings.models["tfidf"]["rows"] == 80
+    folds = read_table(tmp_path / "battles" / RUN / "folds.parquet")
+    rows = folds["fold"].isin([0, 3]).to_numpy()
+    values = table.read(tmp_path / "oof" / RUN / "roberta.parquet", folds).probabilities[rows]
+    assert findings.models["roberta"]["log_loss"] == pytest.approx(log_loss(values, labels(found)[rows]))
+    assert findings.mistakes["fold"].isin([0, 3]).all()
+    assert "Only 80 of 200 battles are scored" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_without_curves_names_or_lengths_the_rest_is_reported(tmp_path: Path) -> None:
+    found, lengths, logits = battles(60)
+    out = tmp_path / "out"
+    write_run(tmp_path, found, lengths, logits)
+    build(read(RUN, BASES, tmp_path), out)
+    bare = tmp_path / "bare"
+    write_run(bare, found.drop(columns=["model_a", "model_b"]), np.ones_like(lengths), logits, ("tfidf",), curves=())
+    build(read(RUN, ["tfidf"], bare), out)
+    # Figures of the earlier report that this one lacks are gone.
+    assert {path.stem for path in (out / "figures").iterdir()} == {"losses", "reliability", "position", "confusion"}
+    markup = (out / "index.html").read_text()
+    assert "Training curves" not in markup
+    assert "No battle of this run names both of its models" in markup
+    assert "equally long" in markup
+
+
+def test_one_name_that_only_meets_itself(tmp_path: Path) -> None:
+    write_run(tmp_path, *battles(30, names=("only",)))
+    findings = build(read(RUN, BASES, tmp_path), tmp_path / "out")
+    assert findings.appearances.to_dict() == {"only": 60}
+    assert len(findings.win_rates) == 0
+    assert not (tmp_path / "out" / "figures" / "win_rates.svg").exists()
+
+
+def test_many_models_and_bases_fit(tmp_path: Path) -> None:
+    names = (*NAMES, *(f"a-model-with-a-rather-long-name-{number}-instruct-2024" for number in range(64)))
+    bases = (*BASES, "llama", "gemma2", "one", "two", "three")
+    write_run(tmp_path, *battles(500, names=names), bases=bases, curves=("roberta", "llama", "gemma2"))
+    findings = build(read(RUN, bases, tmp_path), tmp_path / "out")
+    assert list(findings.models) == ["stack", *bases]
+    page = Page((tmp_path / "out" / "index.html").read_text())
+    assert set(findings.appearances.index) - {NAMES[-1]} <= set(page.words)
+
+
+def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
+    found, lengths, logits = battles(40)
+    write_run(tmp_path, found, lengths, logits)
+    with pytest.raises(BadInput, match=r"other\.parquet: no such file"):
+        read(RUN, [*BASES, "other"], tmp_path)
+    features = tmp_path / "features" / RUN / "train.parquet"
+    whole = read_table(features)
+    whole.iloc[::-1].to_parquet(features)
+    with pytest.raises(BadInput, match=r"features/try/train\.parquet: its ids are not the run's"):
+        read(RUN, BASES, tmp_path)
+    whole.to_parquet(features)
+    pd.DataFrame({"step": [1]}).to_csv(tmp_path / "models" / RUN / "roberta" / "fold-0" / "curve.csv")
+    with pytest.raises(BadInput, match=r"curve\.csv: column loss is missing"):
+        read(RUN, BASES, tmp_path)
+    (tmp_path / "oof" / RUN / "metrics.json").unlink()
+    (tmp_path / "models" / RUN / "roberta" / "fold-0" / "curve.csv").unlink()
+    with pytest.raises(BadInput, match=r"metrics\.json: no such file"):
+        read(RUN, BASES, tmp_path)

@@ -1,0 +1,78 @@
+"""Counts of models and pairings against slow counts, battle by battle."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from report import exploration
+from tests.report.synthetic import battles
+
+
+@pytest.fixture(scope="module")
+def found() -> pd.DataFrame:
+    return exploration.named(battles(400, seed=5)[0])
+
+
+def test_battles_of_unknown_models_are_left_out() -> None:
+    table = battles(400, seed=5)[0]
+    kept = exploration.named(table)
+    assert 0 < len(kept) < len(table)
+    assert "unknown" not in {*kept["model_a"], *kept["model_b"]}
+
+
+def test_battles_without_model_columns_name_nothing_and_every_table_is_empty() -> None:
+    nothing = exploration.named(battles(10)[0].drop(columns=["model_a", "model_b"]))
+    assert len(nothing) == 0
+    for table in (exploration.appearances, exploration.pairings, exploration.win_rates):
+        assert len(table(nothing)) == 0
+
+
+def test_appearances_count_both_places(found: pd.DataFrame) -> None:
+    slow = Counter([*found["model_a"], *found["model_b"]])
+    counted = exploration.appearances(found)
+    assert counted.to_dict() == slow
+    assert counted.is_monotonic_decreasing
+
+
+def test_pairings_do_not_depend_on_who_was_a(found: pd.DataFrame) -> None:
+    slow: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for row in found.to_dict("records"):
+        first, second = sorted((row["model_a"], row["model_b"]))
+        counts = slow[first, second]
+        counts[0] += 1
+        straight = row["model_a"] == first
+        counts[1] += row["winner_model_a"] if straight else row["winner_model_b"]
+        counts[2] += row["winner_model_b"] if straight else row["winner_model_a"]
+        counts[3] += row["winner_tie"]
+    table = exploration.pairings(found)
+    got = {(row[0], row[1]): list(row[2:]) for row in table.itertuples(index=False)}
+    assert got == dict(slow)
+    assert table["battles"].is_monotonic_decreasing
+
+
+def test_win_rates_equal_a_slow_count(found: pd.DataFrame) -> None:
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in found.to_dict("records"):
+        if row["model_a"] != row["model_b"]:
+            score = row["winner_model_a"] + 0.5 * row["winner_tie"]
+            scores[row["model_a"]].append(score)
+            scores[row["model_b"]].append(1 - score)
+    table = exploration.win_rates(found).set_index("model")
+    assert set(table.index) == set(scores)
+    for name, values in scores.items():
+        assert table.loc[name, "battles"] == len(values)
+        assert table.loc[name, "win_rate"] == pytest.approx(np.mean(values))
+        assert table.loc[name, "standard_error"] == pytest.approx(np.std(values, ddof=1) / len(values) ** 0.5)
+    assert table["win_rate"].is_monotonic_decreasing
+
+
+def test_a_single_battle_has_no_standard_error_and_few_battles_no_rank() -> None:
+    rows = [("a", "b", 1)] * 20 + [("rare", "b", 1), ("a", "a", 1)]
+    table = pd.DataFrame(rows, columns=["model_a", "model_b", "winner_model_a"]).assign(winner_model_b=0, winner_tie=0)
+    rates = exploration.win_rates(table).set_index("model")
+    assert rates.loc["rare", "win_rate"] == 1
+    assert np.isnan(rates.loc["rare", "standard_error"])
+    assert rates["ranked"].to_dict() == {"a": True, "b": True, "rare": False}
+    assert rates.loc["a", "battles"] == 20  # the one against itself tells nothing
