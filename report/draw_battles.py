@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from report.style import ACCENT, INK, MUTED, WIDTH, clean, panels, rows_of, shortened
 
 TOP = 20
+PAIRED_LENGTH = 26
 _HALF = WIDTH * 0.62
 
 
@@ -45,30 +46,30 @@ def _ratio(value: float) -> str:
 def appearances(counts: pd.Series) -> Figure:
     """Battles of the most frequent models."""
     top = counts.head(TOP)
-    return _bars([str(name) for name in top.index], top.to_numpy(), "battles")
+    return _bars([shortened(str(name)) for name in top.index], top.to_numpy(), _HALF)
 
 
 def pairings(table: pd.DataFrame) -> Figure:
     """Battles of the most frequent pairings."""
     top = table.head(TOP)
     names = [f"{_half(a)} – {_half(b)}" for a, b in zip(top["first"], top["second"], strict=True)]
-    return _bars(names, top["battles"].to_numpy(), "battles")
+    return _bars(names, top["battles"].to_numpy(), WIDTH)
 
 
 def _half(name: str) -> str:
     text = clean(name)
-    return text if len(text) <= 17 else text[:16] + "…"
+    return text if len(text) <= PAIRED_LENGTH else text[: PAIRED_LENGTH - 1] + "…"
 
 
-def _bars(names: list[str], counts: np.ndarray, title: str) -> Figure:
-    figure, (axes,) = panels(1, 1, _HALF, 0.6 + 0.24 * len(names))
+def _bars(names: list[str], counts: np.ndarray, width: float) -> Figure:
+    figure, (axes,) = panels(1, 1, width, 0.6 + 0.24 * len(names))
     positions = rows_of(axes, names)
     drawn = axes.barh(positions, counts, height=0.68, color=ACCENT)
     axes.bar_label(drawn, labels=[f"{count:,}" for count in counts], padding=3, fontsize="small")
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.set_xlabel(title)
+    axes.set_xlabel("battles")
     return figure
 
 

@@ -31,7 +31,7 @@ def losses(scores: Scores, prior: float, stack: str) -> Figure:
     values = np.array([scores[name]["log_loss"] for name in names], dtype=np.float64)
     errors = np.array([scores[name].get("standard_error") or 0.0 for name in names])
     figure, (axes,) = panels(1, 1, WIDTH, 0.6 + 0.27 * len(names))
-    positions = rows_of(axes, names)
+    positions = rows_of(axes, [shortened(name) for name in names])
     colours = [
         INK if name == stack else ACCENT if v <= prior else WARNING for name, v in zip(names, values, strict=True)
     ]
@@ -119,7 +119,7 @@ def curves(bases: Mapping[str, Mapping[int, pd.DataFrame]], prior: float) -> Fig
 def position(models: Mapping[str, Mapping[str, float | None]], votes: Mapping[str, float]) -> Figure:
     """Mean probability of A minus that of B of every model, in each order and averaged; the band: the votes."""
     figure, (axes,) = panels(1, 1, WIDTH, 1.1 + 0.3 * len(models))
-    positions = rows_of(axes, list(models))
+    positions = rows_of(axes, [shortened(name) for name in models])
     low, high = (votes["lead"] + sign * votes["standard_error"] for sign in (-1, 1))
     axes.axvspan(low, high, color=CLASS_COLOURS[2], alpha=0.2, linewidth=0, label="votes ± standard error")
     axes.axvline(0, color=MUTED, linewidth=1)

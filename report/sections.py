@@ -165,7 +165,7 @@ def verbosity(findings: Findings, images: Images) -> Section:
     lead = (
         "How often the longer response wins, a tie counted as half a win, from nearly equal lengths (left) to the "
         "most unequal tenth (right). Above 50 % voters favour length. The dashed line, what the stack expects, "
-        "should stay within the error bars."
+        "should mostly stay within the error bars."
     )
     if "verbosity" not in images:
         return Section("verbosity", "Verbosity", lead, [paragraph("All pairs of responses are equally long.")])
@@ -194,18 +194,16 @@ def exploration(findings: Findings, images: Images) -> Section:
         for name, count in findings.appearances.items()
     ]
     pairs = findings.pairings.head(100)
-    parts = [
-        beside(
-            _titled("Most frequent models", image(images["appearances"], "Battles of the most frequent models")),
-            _titled("Most frequent pairings", image(images["pairings"], "Battles of the most frequent pairings")),
-        ),
-        details(f"All {len(models)} models", table(["model", "battles", "win rate", "± standard error"], models)),
-        details(f"Pairings: the {len(pairs)} most frequent of {len(findings.pairings):,}", _pairs(pairs)),
-    ]
+    counts = [_titled("Most frequent models", image(images["appearances"], "Battles of the most frequent models"))]
     if "win_rates" in images:
         what = "Win rates of the top models with their standard errors"
-        title = f"Top {TOP} models by win rate"
-        parts.insert(1, _titled(title, image(images["win_rates"], what)))
+        counts.append(_titled(f"Top {TOP} models by win rate", image(images["win_rates"], what)))
+    parts = [
+        beside(*counts),
+        details(f"All {len(models)} models", table(["model", "battles", "win rate", "± standard error"], models)),
+        _titled("Most frequent pairings", image(images["pairings"], "Battles of the most frequent pairings")),
+        details(f"Pairings: the {len(pairs)} most frequent of {len(findings.pairings):,}", _pairs(pairs)),
+    ]
     return Section("models", "Models", lead, parts)
 
 

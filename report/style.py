@@ -75,11 +75,11 @@ def panels(count: int, columns: int, width: float, height: float) -> tuple[Figur
     return figure, axes
 
 
-def rows_of(axes: Axes, names: list[str]) -> list[int]:
-    """Prepares axes for one row per name, the first on top, without horizontal grid lines; gives the positions."""
-    positions = list(range(len(names)))
-    axes.set_yticks(positions, [shortened(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
+def rows_of(axes: Axes, labels: list[str]) -> list[int]:
+    """Prepares axes for one row per label, the first on top, without horizontal grid lines; gives the positions."""
+    positions = list(range(len(labels)))
+    axes.set_yticks(positions, labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     return positions
