@@ -6,12 +6,12 @@ those probabilities is therefore the best that any model can expect: the Bayes-o
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from battles.sample_text import MISSING, REFUSED, RIGHT, WRONG, Response, Writer, pick, respond, writers
+from battles.sample_text import MISSING, REFUSED, RIGHT, WRONG, Response, Writer, observed, pick, respond, writers
 from battles.sample_world import Fact, facts, popularity
 from battles.schema import ID, MODELS, TEXTS, WINNERS, to_json
 from battles.settings import Sample
@@ -97,7 +97,7 @@ def vote_probabilities(a: Response, b: Response) -> np.ndarray:
 
 def _quality(response: Response) -> float:
     status = sum(_STATUS[status] for status in response.status) / len(response.status)
-    length = _LENGTH * math.log((response.words + 8) / 30)
+    length = _LENGTH * math.log((response.words + 6) / 25)
     habits = _LIST * response.lists + _HEDGE * response.hedges + _FILLER * response.fillers
     return status + length + habits
 
@@ -148,10 +148,8 @@ def _peculiar(rng: np.random.Generator, response: Response) -> Response:
     draw = rng.random() / _PECULIAR
     if draw >= 4:
         return response
-    turns, status = response.turns[:-1], (*response.status[:-1], MISSING)
+    before, last = response.turns[:-1], response.turns[-1]
     if draw < 1:
-        last = response.turns[-1]
-        return replace(response, turns=(*turns, f"{last} {_SURROGATE}"), words=response.words + 1)
-    kept = {1: (*turns, None), 2: (*turns, ""), 3: turns}[int(draw)]
-    words = sum(len((turn or "").split()) for turn in kept)
-    return replace(response, turns=kept, status=status, words=words)
+        return observed((*before, f"{last} {_SURROGATE}"), response.status)
+    turns = {1: (*before, None), 2: (*before, ""), 3: before}[int(draw)]
+    return observed(turns, (*response.status[:-1], MISSING))

@@ -23,7 +23,7 @@ _ELABORATIONS = (
     "It appears on {trait} {things} that {people} sell in {time}.",
     "In {time} the {people} of the {place} still talk about it.",
     "There are {trait} {things} about it in the {place}.",
-    "The {people} who live by the {place} teach it to their {things2} friends.",
+    "The {people} who live by the {place} teach it to their {kind} friends.",
     "A {trait} book in the {place} describes it for {people}.",
     "Older {things} from the {place} mention it, and {people} agree.",
     "You can see it on the {things} that {people} bring to the {place} in {time}.",
@@ -38,23 +38,23 @@ _EXTRA = {
 }
 _POINTS = ("{trait} {things} in the {place}", "what {people} say in {time}", "{things} of the {people}",
            "the {trait} {place}", "{things} made in {time}", "{people} at the {place}")  # fmt: skip
-_LIST_HEADS = ("Some points to remember:", "Where this is known from:", "A few details:", "To sum up:")
+_LIST_HEADS = ("Details:", "Known from:", "Some points:", "To sum up:")
 
 OPENERS = ("", "Sure!", "Great question!", "Of course.", "Certainly!", "Here is the answer.", "Let me explain.",
            "Thanks for asking.", "Good day to you.", "Happy to help.", "Absolutely!", "Right.")  # fmt: skip
 CLOSERS = ("", "I hope this helps!", "Let me know if you need more.", "Feel free to ask again.", "Have a nice day!",
            "Best wishes 😊", "That is all.", "Good luck!")  # fmt: skip
 HEDGES = (
-    "I think this is probably right, but I may be wrong.",
-    "Perhaps somebody else should check this, it might be different.",
-    "This is possibly not the whole story, and I could be mistaken.",
-    "It seems so, although I am probably not the best to ask.",
+    "I think so, but I may be wrong.",
+    "Perhaps somebody should check this.",
+    "This is possibly not right.",
+    "It is probably so, but it might not be.",
 )
 FILLERS = (
-    "Well, this is basically a really very interesting topic.",
-    "This is actually quite simply a really good thing to ask.",
-    "It is essentially just what it is, very much so.",
-    "Basically, this really is quite a thing, it truly is.",
+    "This is basically a really good question.",
+    "It is actually quite a thing.",
+    "Well, it is essentially just that.",
+    "Simply put, it really is very nice.",
 )
 _REFUSALS = (
     "I'm sorry, but I cannot help with that question.",
@@ -85,7 +85,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class Response:
-    """A response's turns and everything in them that moves the vote."""
+    """A response's turns, whether each is right, and everything else in them that moves the vote."""
 
     turns: tuple[str | None, ...]
     status: tuple[str, ...]
@@ -93,6 +93,19 @@ class Response:
     lists: bool
     hedges: bool
     fillers: bool
+
+
+def observed(turns: tuple[str | None, ...], status: tuple[str, ...]) -> Response:
+    """The response with its visible qualities read off its text, so that no vote depends on what is not there."""
+    text = "\n\n".join(turn or "" for turn in turns)
+    return Response(
+        turns=turns,
+        status=status,
+        words=len(text.split()),
+        lists="\n- " in text,
+        hedges=any(hedge in text for hedge in HEDGES),
+        fillers=any(filler in text for filler in FILLERS),
+    )
 
 
 def pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
@@ -116,7 +129,7 @@ def writers(rng: np.random.Generator, number: int) -> list[Writer]:
                 name=f"arbor-{rank + 1:02d}",
                 right=1 / (1 + math.exp(-0.7 - 1.3 * strength)),
                 refuse=min(0.4, 0.1 * math.exp(-0.7 * strength + rng.normal(0, 0.5))),
-                sentences=max(0.3, 1.6 + 0.6 * strength + rng.normal(0, 0.7)),
+                sentences=max(0.2, 1.1 + 0.5 * strength + rng.normal(0, 0.6)),
                 lists=habit(-0.7, 0.5),
                 hedges=habit(-0.8, -0.5),
                 fillers=habit(-0.8, -0.5),
@@ -131,7 +144,7 @@ def writers(rng: np.random.Generator, number: int) -> list[Writer]:
 def _filled(rng: np.random.Generator, template: str) -> str:
     text = template.format(
         place=pick(rng, _PLACES), people=pick(rng, _PEOPLE), trait=pick(rng, _TRAITS), things=pick(rng, _THINGS),
-        things2=pick(rng, _TRAITS), time=pick(rng, _TIMES),
+        kind=pick(rng, _TRAITS), time=pick(rng, _TIMES),
     )  # fmt: skip
     return text[0].upper() + text[1:]
 
@@ -141,7 +154,7 @@ def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Resp
     hedges, fillers = rng.random() < writer.hedges, rng.random() < writer.fillers
     lists = rng.random() < writer.lists
     turns, status = [], []
-    listed = hedged = filled = False
+    listed = hedged = False
     for number, fact in enumerate(asked):
         if rng.random() < writer.refuse:
             status.append(REFUSED)
@@ -152,11 +165,10 @@ def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Resp
         answer = fact.answer if right else fact.wrong[rng.random() < 0.15]
         form = int(np.searchsorted(np.cumsum(writer.forms), rng.random()))
         sentences = [fact.statement(form, answer)]
-        for _ in range(min(6, int(rng.poisson(writer.sentences)))):
+        for _ in range(min(5, int(rng.poisson(writer.sentences)))):
             pool = _EXTRA[fact.kind] if rng.random() < 0.3 else _ELABORATIONS
             sentences.append(_filled(rng, pick(rng, pool)))
         if fillers and number == 0:
-            filled = True
             sentences.insert(0, pick(rng, FILLERS))
         if hedges and not hedged:
             hedged = True
@@ -165,8 +177,7 @@ def respond(rng: np.random.Generator, writer: Writer, asked: list[Fact]) -> Resp
         text = " ".join(part for part in (opener, *sentences) if part)
         if lists and not listed:
             listed = True
-            points = [f"- {_filled(rng, pick(rng, _POINTS))}" for _ in range(2 + int(rng.random() * 3))]
+            points = [f"- {_filled(rng, pick(rng, _POINTS))}" for _ in range(2 + int(rng.random() * 2))]
             text = "\n".join((text, "", pick(rng, _LIST_HEADS), *points)) + ("\n" if closer else "")
         turns.append(f"{text} {closer}".rstrip() if not listed else f"{text}{closer}")
-    words = sum(len(turn.split()) for turn in turns)
-    return Response(tuple(turns), tuple(status), words, listed, hedged, filled)
+    return observed(tuple(turns), tuple(status))

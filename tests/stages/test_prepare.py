@@ -91,6 +91,7 @@ def test_bad_input_in_either_file_writes_nothing(folder: Path, capsys: pytest.Ca
 
 
 def test_too_many_folds_write_nothing(folder: Path) -> None:
+    generate(SETTINGS).train.head(40).to_csv("train.csv", index=False)
     stamp("prepare", {"settings": Prepare(folds=50).model_dump(), "hash": "p"})
     with pytest.raises(BadInput, match=r"^prepare\.folds: 50"):
         prepare.main()
