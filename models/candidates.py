@@ -1,45 +1,64 @@
 """The candidates that always compete, fitted on the same rows, each with its figure on the same inner folds."""
 
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from battles.files import content_hash
 from models import blend
-from models.growth import Fit, cross_fitted, grow, inner_folds
-from models.linear import softmax
+from models.boosters import Start, fit_booster, tells_places_apart
+from models.growth import Fit, cross_fitted
+from models.linear import convex_weights, softmax
 from models.meta import Meta
 from models.regression import CROSSINGS, Regression, Strength, choose_strength
-from models.residual import Level1, Residual, columns, fixed_params
+from models.residual import Level1
 from models.stack_settings import Stack
-from models.tuning import Tuned, first_recipe, tune
+from models.tuning import Tuned
 from report.metrics import paired_standard_error, row_losses
 
-# From simple to elaborate.
-CANDIDATES = ("prior", "best_base", "equal_blend", "blend", "regression", "features", "booster", "average")
-# An elaborate candidate must beat a simpler one by this share of their paired standard error.
-CAUTION = 0.1
+# In the order in which they are preferred while their losses differ by noise only.
+CANDIDATES = (
+    "prior",
+    "best_base",
+    "equal_blend",
+    "blend",
+    "regression",
+    "features",
+    "average",
+    "handcrafted",
+    "booster",
+    "mix",
+)
+# A later candidate must beat an earlier one by this share of their paired standard error.
+CAUTION = 0.25
+# The average: half linear, half trees. With few battles fixed weights beat fitted ones.
+HALVES = {"regression": 0.25, "features": 0.25, "handcrafted": 0.5}
+HALVES_WITHOUT_FEATURES = {"regression": 0.5, "booster": 0.5}
 
 
 @dataclass(frozen=True)
-class Average:
-    """Two fitted candidates, half each: the mean of their log-probabilities."""
+class Mixture:
+    """A logarithmic pool of fitted candidates: Σ weight · log-probabilities + bias (3,)."""
 
     members: Mapping[str, Level1]
+    weights: np.ndarray
+    bias: np.ndarray
 
     def logits(self, meta: Meta) -> np.ndarray:
         """Logits (n, 3)."""
-        return mean_logits([model.logits(meta) for model in self.members.values()])
+        return self.pool(np.stack([centred(model.logits(meta)) for model in self.members.values()]))
+
+    def pool(self, logs: np.ndarray) -> np.ndarray:
+        """Logits (n, 3) from the members' centred log-probabilities (members, n, 3)."""
+        return np.asarray(np.tensordot(self.weights, logs, axes=1) + self.bias)
 
 
-def mean_logits(members: Sequence[np.ndarray]) -> np.ndarray:
-    """The equal logarithmic pool of several models' logits (n, 3)."""
-    return np.asarray(np.mean([np.log(softmax(logits)) for logits in members], axis=0))
+def centred(logits: np.ndarray) -> np.ndarray:
+    """Logits (n, 3) whose rows sum to zero."""
+    return np.asarray(logits - logits.mean(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -47,14 +66,14 @@ class Fitted:
     """Every candidate, fitted on the same rows.
 
     models: by name; chosen: the name preferred on the inner folds; inner: log losses on the inner folds
-    (optimistic where something was tuned on them); seconds: of fitting, by name; tuned: the study's outcome.
+    (optimistic where something was tuned on them); seconds: of fitting, by name; tuned: the studies' outcomes.
     """
 
     models: Mapping[str, Level1]
     chosen: str
     inner: Mapping[str, float]
     seconds: Mapping[str, float]
-    tuned: Tuned | None
+    tuned: Mapping[str, Tuned]
     mirrored: bool
 
     def predict(self, meta: Meta) -> dict[str, np.ndarray]:
@@ -62,51 +81,94 @@ class Fitted:
         return {name: softmax(model.logits(meta)) for name, model in self.models.items()}
 
 
-def fit(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, journal: Path, name: str) -> Fitted:
+class _Bench:
+    """The candidates fitted so far: models, inner logits, seconds since the one before."""
+
+    def __init__(self, meta: Meta, labels: np.ndarray, folds: np.ndarray) -> None:
+        self.rows = meta, labels, folds
+        self.fits: dict[str, Fit] = {}
+        self.models: dict[str, Level1] = {}
+        self.inner: dict[str, np.ndarray] = {}
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def fit(self, name: str, fit: Fit) -> None:
+        """A candidate that is fitted by one call, cross-fitted on the inner folds."""
+        meta, labels, folds = self.rows
+        self.fits[name] = fit
+        self.add(name, fit(meta, labels), cross_fitted(fit, meta, labels, folds))
+
+    def add(self, name: str, model: Level1, inner: np.ndarray) -> None:
+        self.models[name], self.inner[name] = model, centred(inner)
+        now = time.perf_counter()
+        self.seconds[name], self._since = now - self._since, now
+
+    def start(self, name: str, bases: bool) -> Start:
+        return Start(self.models[name], self.fits[name], bases)
+
+
+def fit(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, journal: Path, study: str) -> Fitted:
     """Fits, tunes and compares every candidate on the given rows and nothing else.
 
     `folds` (n,) are these rows' fold ids, the inner folds. With a single one nothing can be validated: defaults
-    stand, the booster has no trees and the optimal blend is chosen. `name` is the Optuna study's in `journal`.
+    stand, boosters have no trees and the optimal blend is chosen. `study` begins the names of Optuna studies in
+    `journal`.
     """
     position = settings.symmetric is not True
+    bench = _Bench(meta, labels, folds)
+    bench.fit("prior", partial(blend.prior, position=position))
+    bench.fit("best_base", blend.best_base)
+    bench.fit("equal_blend", lambda m, _: blend.equal_blend(m))
+    bench.fit("blend", partial(blend.optimal_blend, position=position))
     crossings = CROSSINGS if settings.symmetric == "auto" else CROSSINGS[:1] if settings.symmetric else CROSSINGS[-1:]
-    fits: dict[str, Fit] = {
-        "prior": lambda m, y: blend.prior(m, y, position),
-        "best_base": blend.best_base,
-        "equal_blend": lambda m, _: blend.equal_blend(m),
-        "blend": lambda m, y: blend.optimal_blend(m, y, position),
-    }
-    models: dict[str, Level1] = {}
-    inner: dict[str, np.ndarray] = {}
-    seconds: dict[str, float] = {}
-    started = time.perf_counter()
+    for name in ("regression", "features") if meta.has_features else ("regression",):
+        strength = choose_strength(meta, labels, folds, name == "features", crossings)
+        bench.fit(name, _regression(strength, name == "features"))
+    starts = {"booster": bench.start("regression", bases=True)}
+    if meta.has_features:
+        starts["handcrafted"] = bench.start("prior", bases=False)
+    mirrored = settings.symmetric is not False
+    if settings.symmetric == "auto":
+        mirrored = not tells_places_apart([*starts.values()][-1], meta, labels, folds, settings)
+    tuned = {}
+    for name, start in starts.items():
+        booster, found = fit_booster(start, meta, labels, folds, mirrored, settings, journal, f"{study}-{name}")
+        if found is not None:
+            tuned[name] = found
+        inner = bench.inner["regression" if start.bases else "prior"] if found is None else np.log(found.probabilities)
+        bench.add(name, booster, inner)
+    _add_mixtures(bench, position)
+    losses = {name: row_losses(softmax(logits), labels) for name, logits in bench.inner.items()}
+    chosen = choose(losses) if tuned else "blend"
+    means = {name: float(values.mean()) for name, values in losses.items()}
+    return Fitted(bench.models, chosen, means, bench.seconds, tuned, mirrored)
 
-    def done(candidate: str, model: Level1, logits: np.ndarray) -> None:
-        nonlocal started
-        models[candidate], inner[candidate] = model, logits
-        seconds[candidate] = time.perf_counter() - started
-        started = time.perf_counter()
 
-    for candidate, simple in fits.items():
-        done(candidate, simple(meta, labels), cross_fitted(simple, meta, labels, folds))
-    for candidate in ("regression", "features") if meta.has_features else ("regression",):
-        strength = choose_strength(meta, labels, folds, candidate == "features", crossings)
-        fits[candidate] = _regression(strength, candidate == "features")
-        done(candidate, fits[candidate](meta, labels), cross_fitted(fits[candidate], meta, labels, folds))
-    residual, tuned = _booster(fits["regression"], models["regression"], meta, labels, folds, settings, journal, name)
-    done("booster", residual, inner["regression"] if tuned is None else np.log(tuned.probabilities))
-    linear = "features" if "features" in models else "regression"
-    done(
-        "average", Average({n: models[n] for n in (linear, "booster")}), mean_logits([inner[linear], inner["booster"]])
-    )
-    losses = {candidate: row_losses(softmax(logits), labels) for candidate, logits in inner.items()}
-    chosen = "blend" if tuned is None else choose(losses)
-    means = {candidate: float(values.mean()) for candidate, values in losses.items()}
-    return Fitted(models, chosen, means, seconds, tuned, residual.mirrored)
+def _regression(strength: Strength, features: bool) -> Fit:
+    return lambda m, y: Regression.fit(m, y, strength, features, bool(np.isfinite(strength.crossing)))
+
+
+def _add_mixtures(bench: _Bench, position: bool) -> None:
+    """The average at fixed weights, and the mix, whose weights are fitted on the members' inner predictions."""
+    halves = HALVES if "features" in bench.models else HALVES_WITHOUT_FEATURES
+    average = Mixture({name: bench.models[name] for name in halves}, np.array([*halves.values()]), np.zeros(3))
+    bench.add("average", average, average.pool(np.stack([bench.inner[name] for name in halves])))
+    members = [name for name in ("regression", "features", "booster", "handcrafted") if name in bench.models]
+    logs = np.stack([bench.inner[name] for name in members])
+    _, labels, folds = bench.rows
+    inner = np.zeros((len(labels), 3))
+    for fold in np.unique(folds):
+        held = folds == fold
+        # With one fold only there are no other rows; the mix is not chosen then.
+        rest = ~held if (~held).any() else held
+        weights, bias = convex_weights(logs[:, rest], labels[rest], position)
+        inner[held] = np.tensordot(weights, logs[:, held], axes=1) + bias
+    mix = Mixture({name: bench.models[name] for name in members}, *convex_weights(logs, labels, position))
+    bench.add("mix", mix, inner)
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> str:
-    """The candidate of the lowest mean loss; a simpler one stays where the elaborate one's lead is mere noise.
+    """The candidate of the lowest mean loss; one that stands earlier stays where a later one's lead is mere noise.
 
     losses: candidate → (n,), all on the same rows.
     """
@@ -117,43 +179,3 @@ def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -
         if lead > CAUTION * paired_standard_error(losses[best], losses[name], groups):
             best = name
     return best
-
-
-def _regression(strength: Strength, features: bool) -> Fit:
-    return lambda m, y: Regression.fit(m, y, strength, features, bool(np.isfinite(strength.crossing)))
-
-
-def _booster(
-    fit_margin: Fit,
-    margin: Level1,
-    meta: Meta,
-    labels: np.ndarray,
-    folds: np.ndarray,
-    settings: Stack,
-    journal: Path,
-    name: str,
-) -> tuple[Residual, Tuned | None]:
-    if len(np.unique(folds)) < 2:
-        return Residual(margin, [], 1.0, True), None
-    params = fixed_params(settings.seed, settings.threads, settings.max_bin)
-    mirrored = settings.symmetric is not False
-    inner = inner_folds(fit_margin, meta, labels, folds, mirrored, params)
-    if settings.symmetric == "auto":
-        # Position effects: does a residual that may tell the places apart do better, beyond noise?
-        rival = inner_folds(fit_margin, meta, labels, folds, False, params)
-        growths = [grow(i, params | first_recipe(settings), settings.rounds, settings.patience) for i in (inner, rival)]
-        rows = [row_losses(growth.probabilities, labels) for growth in growths]
-        if (rows[0] - rows[1]).mean() > paired_standard_error(*rows):
-            inner, mirrored = rival, False
-    tuned = tune(inner, settings, journal, f"{name}-{_fingerprint(meta, labels, folds, settings, mirrored)}")
-    start = cross_fitted(fit_margin, meta, labels, folds)
-    return Residual.fit(margin, meta, start, labels, tuned.recipes, mirrored), tuned
-
-
-def _fingerprint(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, mirrored: bool) -> str:
-    """Eight hex digits of everything a trial's loss depends on: a study is only resumed on the same data."""
-    table = columns(meta, np.zeros((len(labels), 3)))
-    arrays: list[Any] = [labels, folds, table.to_numpy()]
-    parts = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays]
-    fixed = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
-    return content_hash([parts, list(table.columns), fixed, mirrored])[:8]

@@ -61,17 +61,23 @@ def cross_fitted(fit: Fit, meta: Meta, labels: np.ndarray, folds: np.ndarray) ->
 
 
 def inner_folds(
-    fit: Fit, meta: Meta, labels: np.ndarray, folds: np.ndarray, mirrored: bool, params: Mapping[str, Any]
+    fit: Fit,
+    meta: Meta,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    mirrored: bool,
+    params: Mapping[str, Any],
+    bases: bool = True,
 ) -> list[InnerFold]:
-    """Bins the columns once per inner fold, for all trials; `fit` fits the base margin."""
+    """Bins the columns once per inner fold, for all trials; `fit` fits the base margin (`bases`: see `columns`)."""
     result = []
     for fold in np.unique(folds):
         held = folds == fold
         rest, votes = meta.rows(~held), labels[~held]
-        data = dataset(rest, cross_fitted(fit, rest, votes, folds[~held]), votes, mirrored, params)
+        data = dataset(rest, cross_fitted(fit, rest, votes, folds[~held]), votes, mirrored, params, bases)
         out = meta.rows(held)
         margin = fit(rest, votes).logits(out)
-        other = dataset(out, margin, labels[held], mirrored, params, reference=data)
+        other = dataset(out, margin, labels[held], mirrored, params, bases, reference=data)
         result.append(
             InnerFold(np.flatnonzero(held), data.construct(), other.construct(), margin, labels[held], mirrored)
         )

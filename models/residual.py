@@ -24,11 +24,13 @@ class Level1(Protocol):
     def logits(self, meta: Meta) -> np.ndarray: ...
 
 
-def columns(meta: Meta, margin: np.ndarray) -> pd.DataFrame:
-    """The booster's columns: the margin, the bases, their disagreement, the features, the means of paired ones."""
-    odd, even = join([meta.base, meta.disagreement, meta.features, meta.means])
-    names = ("margin_lead", "margin_tie", *odd.names, *even.names)
-    values = np.column_stack([*from_logits(margin), odd.values, even.values])
+def columns(meta: Meta, margin: np.ndarray, bases: bool) -> pd.DataFrame:
+    """The booster's columns: the features, the means of paired ones; with `bases` also margin, bases, disagreement."""
+    groups = [meta.base, meta.disagreement] if bases else []
+    odd, even = join([*groups, meta.features, meta.means])
+    names, values = (*odd.names, *even.names), np.hstack([odd.values, even.values])
+    if bases:
+        names, values = ("margin_lead", "margin_tie", *names), np.column_stack([*from_logits(margin), values])
     # LightGBM refuses JSON's special characters in names.
     return pd.DataFrame(values, columns=[re.sub(r"[^\w+.-]", "_", name) for name in names])
 
@@ -57,6 +59,7 @@ def dataset(
     labels: np.ndarray,
     mirrored: bool,
     params: Mapping[str, Any],
+    bases: bool,
     reference: lgb.Dataset | None = None,
 ) -> lgb.Dataset:
     """A LightGBM data set on top of `margin` (n, 3), the logits that the model has without trees.
@@ -64,10 +67,10 @@ def dataset(
     `mirrored` adds every battle once more with A, B, margin and vote exchanged, each order at weight ½.
     Held-out rows take the bins of their training set, `reference`.
     """
-    table, start, votes = columns(meta, margin), margin, labels
+    table, start, votes = columns(meta, margin, bases), margin, labels
     if mirrored:
         other = swap_probabilities(margin)
-        table = pd.concat([table, columns(meta.exchanged(), other)], ignore_index=True)
+        table = pd.concat([table, columns(meta.exchanged(), other, bases)], ignore_index=True)
         start, votes = np.vstack([margin, other]), np.concatenate([labels, np.array(SWAPPED_CLASSES)[labels]])
     weight = np.full(len(votes), 0.5 if mirrored else 1.0)
     # 2-D (n, 3): a flattened init_score would have to be column-major.
@@ -92,12 +95,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Residual:
-    """A base margin and the boosters trained on top of it, `share` times whose mean is added; none: just the margin."""
+    """A base margin plus `share` times the mean of the boosters trained on top of it; without boosters, the margin.
+
+    mirrored: trained on both orders and averaged over them; bases: the boosters see more than the features.
+    """
 
     margin: Level1
     boosters: Sequence[lgb.Booster]
     share: float
     mirrored: bool
+    bases: bool
 
     @classmethod
     def fit(
@@ -108,6 +115,7 @@ class Residual:
         labels: np.ndarray,
         recipes: Sequence[Recipe],
         mirrored: bool,
+        bases: bool = True,
     ) -> "Residual":
         """One booster per recipe on the residual of `start`, out-of-fold logits (n, 3) of the margin's kind.
 
@@ -116,9 +124,9 @@ class Residual:
         growing = [recipe for recipe in recipes if recipe.rounds > 0]
         boosters = []
         for recipe in growing:
-            data = dataset(meta, start, labels, mirrored, recipe.params)
+            data = dataset(meta, start, labels, mirrored, recipe.params, bases)
             boosters.append(lgb.train(dict(recipe.params), data, num_boost_round=recipe.rounds))
-        return cls(margin, boosters, len(growing) / max(len(recipes), 1), mirrored)
+        return cls(margin, boosters, len(growing) / max(len(recipes), 1), mirrored, bases)
 
     def logits(self, meta: Meta) -> np.ndarray:
         """Margin plus residual, (n, 3); probabilities are their softmax.
@@ -135,6 +143,6 @@ class Residual:
         return margin + residual
 
     def _raw(self, meta: Meta, margin: np.ndarray) -> np.ndarray:
-        table = columns(meta, margin)
+        table = columns(meta, margin, self.bases)
         raw = [booster.predict(table, raw_score=True, validate_features=True) for booster in self.boosters]
         return np.asarray(self.share * np.mean(raw, axis=0))

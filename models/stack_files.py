@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
+import numpy as np
 
 from battles.errors import BadInput
 from battles.files import write_json, write_text
 from models.blend import Pool
-from models.candidates import Average
+from models.candidates import Mixture
 from models.regression import Regression
 from models.residual import Level1, Residual
 
@@ -65,9 +66,15 @@ def _describe(
                 "trees": trees,
                 "share": model.share,
                 "mirrored": model.mirrored,
+                "bases": model.bases,
             }
-        case Average():
-            return {"kind": "average", "members": list(model.members)}
+        case Mixture():
+            return {
+                "kind": "mixture",
+                "members": list(model.members),
+                "weights": model.weights.tolist(),
+                "bias": model.bias.tolist(),
+            }
     raise TypeError(f"cannot save a {type(model).__name__}")
 
 
@@ -80,7 +87,14 @@ def _restore(described: Mapping[str, Any], name: str, directory: Path) -> Level1
             return Regression.from_json(value)
         case "residual":
             trees = [lgb.Booster(model_str=(directory / file).read_text(encoding="utf-8")) for file in value["trees"]]
-            return Residual(_restore(described, value["margin"], directory), trees, value["share"], value["mirrored"])
-        case "average":
-            return Average({member: _restore(described, member, directory) for member in value["members"]})
+            return Residual(
+                _restore(described, value["margin"], directory),
+                trees,
+                value["share"],
+                value["mirrored"],
+                value["bases"],
+            )
+        case "mixture":
+            members = {member: _restore(described, member, directory) for member in value["members"]}
+            return Mixture(members, np.array(value["weights"]), np.array(value["bias"]))
     raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; run `make stack` again")

@@ -23,8 +23,8 @@ class Stack(Section):
     trials: Annotated[int, Field(ge=1)] = 20
     rounds: Positive = 400
     patience: Positive = 40
-    learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.015, 0.1)
-    bag: Positive = 2
+    learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.02, 0.1)
+    bag: Positive = 3
     max_bin: Annotated[int, Field(ge=3, le=255)] = 63
     symmetric: Literal["auto"] | bool = "auto"
     seed: int = 11

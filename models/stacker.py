@@ -72,14 +72,18 @@ def stack(
 def describe(nested: Nested) -> dict[str, Any]:
     """What metrics.json says beside the candidates' figures, as JSON values.
 
-    `optimistic` is the best trial's inner log loss of the final fit: the best of many on the rows it was chosen on.
+    `optimistic` are the best trials' inner log losses of the final fit: the best of many on the rows they were
+    chosen on.
     """
     final = nested.final
     return {
         "shipped": nested.shipped,
         "chosen": {str(fold): fitted.chosen for fold, fitted in nested.outer.items()},
-        "optimistic": final.tuned.loss if final.tuned else None,
+        "optimistic": {name: tuned.loss for name, tuned in final.tuned.items()},
         "inner": dict(final.inner),
         "mirrored": final.mirrored,
-        "recipes": [dict(r.params) | {"rounds": r.rounds} for r in final.tuned.recipes] if final.tuned else [],
+        "recipes": {
+            name: [dict(recipe.params) | {"rounds": recipe.rounds} for recipe in tuned.recipes]
+            for name, tuned in final.tuned.items()
+        },
     }

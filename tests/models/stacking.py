@@ -9,7 +9,7 @@ from models.linear import softmax, to_logits
 from models.meta import Meta, make_meta
 from models.stack_settings import Stack
 
-QUICK = Stack(trials=2, rounds=30, patience=10, learning_rate=(0.1, 0.2), bag=1, workers=1)
+QUICK = Stack(trials=1, rounds=12, patience=4, learning_rate=(0.2, 0.4), bag=1, workers=1)
 
 
 def battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> tuple[Meta, np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ import pytest
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
 from models import stack_files
-from models.blend import optimal_blend
-from models.candidates import Average
+from models.blend import optimal_blend, prior
+from models.candidates import Mixture
 from models.growth import cross_fitted, grow, inner_folds
 from models.linear import softmax
 from models.meta import Meta, make_meta
@@ -50,7 +50,7 @@ def test_the_margin_is_added_back() -> None:
     meta, labels, _ = battles(400)
     margin = _margin(meta, labels)
     params = PARAMS | {"metric": "multi_logloss"}
-    data = dataset(meta, margin.logits(meta), labels, False, params)
+    data = dataset(meta, margin.logits(meta), labels, False, params, bases=True)
     recorded: dict = {}
     lgb.train(params, data, 15, valid_sets=[data], valid_names=["train"], callbacks=[lgb.record_evaluation(recorded)])
     residual = Residual.fit(margin, meta, margin.logits(meta), labels, [Recipe(PARAMS, 15)], False)
@@ -83,7 +83,7 @@ def test_reordered_columns_are_refused() -> None:
     other = make_meta(**given)
     start = residual.margin.logits(other)
     with pytest.raises(lgb.basic.LightGBMError):
-        residual.boosters[0].predict(columns(other, start), validate_features=True)
+        residual.boosters[0].predict(columns(other, start, bases=True), validate_features=True)
     with pytest.raises(lgb.basic.LightGBMError):
         residual.logits(other)
     assert len(meta) == len(other)
@@ -123,6 +123,17 @@ def test_growing_in_step_gives_what_separate_fits_give(mirrored: bool) -> None:
     assert growth.rounds == np.argmin(growth.losses.mean(axis=1))
 
 
+def test_a_booster_without_bases_sees_the_features_only() -> None:
+    given, labels = raw_battles(200, orders=True)
+    meta = make_meta(**given)
+    margin = prior(meta, labels, position=True)
+    recipe = Recipe(PARAMS, 10)
+    residual = Residual.fit(margin, meta, margin.logits(meta), labels, [recipe], True, bases=False)
+    other = make_meta(**(given | {"probabilities": {name: np.full((200, 3), 1 / 3) for name in meta.bases}}))
+    np.testing.assert_array_equal(residual.logits(meta), residual.logits(other))
+    assert np.ptp(residual.logits(meta)[:, 0]) > 0.1
+
+
 def test_growing_on_noise_stops_early_and_keeps_few_or_no_trees() -> None:
     meta, labels, folds = battles(300)
     shuffled = np.random.default_rng(1).permutation(labels)
@@ -135,13 +146,13 @@ def test_saved_candidates_predict_the_same(tmp_path: Path) -> None:
     residual, meta, labels = _fitted(250, mirrored=True)
     margin = Regression.fit(meta, labels, Strength(), features=False, position=True)
     features = Regression.fit(meta, labels, Strength(), features=True, position=True)
-    booster = Residual(margin, residual.boosters, residual.share, residual.mirrored)
+    booster = Residual(margin, residual.boosters, residual.share, residual.mirrored, residual.bases)
     models = {
         "blend": residual.margin,
         "regression": margin,
         "features": features,
         "booster": booster,
-        "average": Average({"features": features, "booster": booster}),
+        "average": Mixture({"features": features, "booster": booster}, np.array([0.3, 0.8]), np.array([0.1, 0, -0.1])),
     }
     stack_files.save(tmp_path, models, "average", {"bases": meta.bases})
     fresh, _, _ = battles(100, seed=5, orders=True)
@@ -164,6 +175,6 @@ def test_column_names_are_fit_for_lightgbm() -> None:
     strange = 'gap["x"]: {1,2}'
     given["features"] = given["features"].rename(columns={"gap": strange})
     given["swap"][strange] = "negate"
-    names = list(columns(make_meta(**given), np.zeros((20, 3))).columns)
+    names = list(columns(make_meta(**given), np.zeros((20, 3)), bases=True).columns)
     assert len(set(names)) == len(names)
     assert not any(set(name) & set('[]{}":,') for name in names)

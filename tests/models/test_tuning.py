@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from models.blend import optimal_blend
 from models.growth import InnerFold, inner_folds
 from models.residual import fixed_params
-from models.tuning import FIRST, Tuned, first_recipe, tune
+from models.tuning import FIRST, Tuned, first_recipes, tune
 from report.metrics import log_loss
 from tests.models.stacking import QUICK, battles
 
@@ -27,7 +27,8 @@ def _study(journal: Path) -> optuna.Study:
 
 
 def _tune(inner: list[InnerFold], journal: Path, trials: int, bag: int = 1) -> Tuned:
-    return tune(inner, QUICK.model_copy(update={"trials": trials, "bag": bag}), journal, "a")
+    settings = QUICK.model_copy(update={"trials": trials, "bag": bag})
+    return tune(inner, settings, journal, "a", first_recipes(settings, randomised=True))
 
 
 def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -> None:
@@ -45,11 +46,12 @@ def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -
     assert log_loss(tuned.probabilities, labels) == pytest.approx(tuned.loss, abs=1e-6)
 
 
-def test_the_first_trial_is_the_known_good_one(inner: list[InnerFold], tmp_path: Path) -> None:
+def test_the_first_trials_are_the_known_good_ones(inner: list[InnerFold], tmp_path: Path) -> None:
     _tune(inner, tmp_path / "study.journal", 1)
-    params = _study(tmp_path / "study.journal").trials[0].params
-    assert params == first_recipe(QUICK)
-    assert params == {**FIRST, "learning_rate": QUICK.learning_rate[0]}
+    _tune(inner, tmp_path / "study.journal", 2)
+    first, second = (trial.params for trial in _study(tmp_path / "study.journal").trials)
+    assert first == {**FIRST, "learning_rate": QUICK.learning_rate[0], "extra_trees": True}
+    assert second == {**first, "extra_trees": False}
 
 
 def test_a_study_goes_on_where_it_stopped(inner: list[InnerFold], tmp_path: Path) -> None:
