@@ -19,7 +19,6 @@ from models.stack_settings import Stack
 from models.tuning import Tuned
 from report.metrics import paired_standard_error, row_losses
 
-# In the order in which they are preferred while their losses differ by noise only.
 CANDIDATES = (
     "prior",
     "best_base",
@@ -27,16 +26,17 @@ CANDIDATES = (
     "blend",
     "regression",
     "features",
-    "average",
-    "handcrafted",
     "booster",
+    "handcrafted",
+    "average",
     "mix",
 )
-# A later candidate must beat an earlier one by this share of their paired standard error.
-CAUTION = 0.25
-# The average: half linear, half trees. With few battles fixed weights beat fitted ones.
-HALVES = {"regression": 0.25, "features": 0.25, "handcrafted": 0.5}
-HALVES_WITHOUT_FEATURES = {"regression": 0.5, "booster": 0.5}
+AVERAGE = "average"
+# Half linear, half trees: with a thousand battles fixed weights beat fitted ones.
+HALVES = {"regression": 0.25, "features": 0.25, "booster": 0.0, "handcrafted": 0.5}
+HALVES_WITHOUT_FEATURES = {"regression": 0.2, "booster": 0.8}
+# The mix: fitted weights, shrunk to those of the average by a ridge penalty of the summed log loss.
+MIX_PENALTY = 200.0
 
 
 @dataclass(frozen=True)
@@ -151,31 +151,33 @@ def _regression(strength: Strength, features: bool) -> Fit:
 def _add_mixtures(bench: _Bench, position: bool) -> None:
     """The average at fixed weights, and the mix, whose weights are fitted on the members' inner predictions."""
     halves = HALVES if "features" in bench.models else HALVES_WITHOUT_FEATURES
-    average = Mixture({name: bench.models[name] for name in halves}, np.array([*halves.values()]), np.zeros(3))
-    bench.add("average", average, average.pool(np.stack([bench.inner[name] for name in halves])))
-    members = [name for name in ("regression", "features", "booster", "handcrafted") if name in bench.models]
-    logs = np.stack([bench.inner[name] for name in members])
+    fixed = np.array([*halves.values()])
+    members = {name: bench.models[name] for name in halves}
+    logs = np.stack([bench.inner[name] for name in halves])
+    average = Mixture(members, fixed, np.zeros(3))
+    bench.add(AVERAGE, average, average.pool(logs))
     _, labels, folds = bench.rows
     inner = np.zeros((len(labels), 3))
     for fold in np.unique(folds):
         held = folds == fold
         # With one fold only there are no other rows; the mix is not chosen then.
         rest = ~held if (~held).any() else held
-        weights, bias = convex_weights(logs[:, rest], labels[rest], position)
+        weights, bias = convex_weights(logs[:, rest], labels[rest], position, fixed, MIX_PENALTY)
         inner[held] = np.tensordot(weights, logs[:, held], axes=1) + bias
-    mix = Mixture({name: bench.models[name] for name in members}, *convex_weights(logs, labels, position))
-    bench.add("mix", mix, inner)
+    bench.add("mix", Mixture(members, *convex_weights(logs, labels, position, fixed, MIX_PENALTY)), inner)
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> str:
-    """The candidate of the lowest mean loss; one that stands earlier stays where a later one's lead is mere noise.
+    """The average, unless others lead it by more than a paired standard error: then the best of those.
 
+    An average of several models is a safer bet than the luckiest of them, whose inner figure is optimistic.
     losses: candidate → (n,), all on the same rows.
     """
-    ordered = [name for name in CANDIDATES if name in losses]
-    best = ordered[0]
-    for name in ordered[1:]:
-        lead = float(losses[best].mean() - losses[name].mean())
-        if lead > CAUTION * paired_standard_error(losses[best], losses[name], groups):
-            best = name
-    return best
+    safe = losses[AVERAGE]
+    means = {name: float(values.mean()) for name, values in losses.items()}
+    ahead = [
+        name
+        for name, values in losses.items()
+        if means[AVERAGE] - means[name] > paired_standard_error(safe, values, groups)
+    ]
+    return min(ahead, key=means.__getitem__, default=AVERAGE)

@@ -182,25 +182,36 @@ def _designs(odd: np.ndarray, even: np.ndarray, crossed: bool) -> tuple[np.ndarr
     return odd, np.hstack([even, ones])
 
 
-def convex_weights(log_probabilities: np.ndarray, labels: np.ndarray, position: bool) -> tuple[np.ndarray, np.ndarray]:
+def convex_weights(
+    log_probabilities: np.ndarray,
+    labels: np.ndarray,
+    position: bool,
+    toward: np.ndarray | None = None,
+    penalty: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Non-negative weights (bases,) and class biases (3,) of the log-loss-optimal logarithmic pool.
 
     The weights' sum is the inverse temperature of the pool (1 keeps the bases' sharpness). With `position` the two
-    winners may have different biases. log_probabilities (bases, n, 3).
+    winners may have different biases. log_probabilities (bases, n, 3). `penalty`, of a summed log loss, shrinks the
+    weights to `toward` (bases,), by default equal ones.
     """
     bases, rows, _ = log_probabilities.shape
     votes = np.eye(3)[labels]
     directions = to_logits(np.array([0.0, 1.0]), np.array([1.0, 0.0]))[: 2 if position else 1]
+    centre = np.full(bases, 1 / bases) if toward is None else toward
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = np.tensordot(x[:bases], log_probabilities, axes=1) + x[bases:] @ directions
-        probabilities = softmax(logits)
+        weights = x[:bases]
+        probabilities = softmax(np.tensordot(weights, log_probabilities, axes=1) + x[bases:] @ directions)
         error = (probabilities - votes) / rows
-        gradient = [np.tensordot(log_probabilities, error, axes=([1, 2], [0, 1])), directions @ error.sum(axis=0)]
-        chosen = np.maximum(probabilities[np.arange(rows), labels], 1e-300)
-        return float(-np.log(chosen).mean()), np.concatenate(gradient)
+        pull = penalty / rows * (weights - centre)
+        loss = (
+            -np.log(np.maximum(probabilities[np.arange(rows), labels], 1e-300)).mean() + pull @ (weights - centre) / 2
+        )
+        slope = np.tensordot(log_probabilities, error, axes=([1, 2], [0, 1])) + pull
+        return float(loss), np.concatenate([slope, directions @ error.sum(axis=0)])
 
-    start = np.concatenate([np.full(bases, 1 / bases), np.zeros(len(directions))])
+    start = np.concatenate([centre, np.zeros(len(directions))])
     bounds = [(0.0, None)] * bases + [(None, None)] * len(directions)
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12})
     return found.x[:bases], found.x[bases:] @ directions

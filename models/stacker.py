@@ -3,7 +3,7 @@
 For each outer fold everything, the choice among candidates included, is fitted on the other folds, which serve as inner
 folds. The chosen candidates' predictions of their outer folds, put together, are the stack's out-of-fold table, and
 their loss is the figure to report: it prices the tuning and the choosing in. What ships is fitted by the same
-procedure on all rows; among its candidates the one of the lowest nested loss is taken.
+procedure on all rows; which of its candidates is decided on their nested losses.
 """
 
 from collections.abc import Mapping

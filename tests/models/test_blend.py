@@ -4,7 +4,7 @@ import pytest
 from battles.errors import BadInput
 from battles.swap import swap_columns, swap_probabilities
 from models import blend
-from models.linear import softmax
+from models.linear import convex_weights, softmax
 from models.meta import make_meta
 from report.metrics import log_loss
 from tests.models.stacking import battles, raw_battles
@@ -49,6 +49,16 @@ def test_optimal_blend_finds_the_temperature() -> None:
     cooled = blend.optimal_blend(make_meta(sharp), labels, position=True)
     for name, weight in true.weights.items():
         assert cooled.weights[name] == pytest.approx(weight / 2.5, abs=5e-3)
+
+
+def test_a_penalty_pulls_the_weights_to_where_they_are_wanted() -> None:
+    meta, labels, _ = battles(400)
+    wanted = np.array([0.1, 0.7])
+    free, _ = convex_weights(meta.logs, labels, True)
+    strong, _ = convex_weights(meta.logs, labels, True, wanted, 1e9)
+    np.testing.assert_allclose(strong, wanted, atol=1e-4)
+    some, _ = convex_weights(meta.logs, labels, True, wanted, 100.0)
+    assert np.linalg.norm(some - wanted) < np.linalg.norm(free - wanted)
 
 
 def test_a_base_of_reversed_opinion_gets_no_weight() -> None:

@@ -142,14 +142,14 @@ def test_processes_give_what_one_process_gives(
     np.testing.assert_array_equal(parallel.probabilities[STACK], result.probabilities[STACK])
 
 
-def test_choosing_prefers_the_simpler_candidate_within_noise() -> None:
+def test_the_average_is_chosen_unless_another_leads_beyond_noise() -> None:
     rng = np.random.default_rng(0)
     simple = rng.uniform(0.5, 1.5, 500)
     noisy = simple + rng.normal(scale=0.5, size=500)
     noisy += simple.mean() - noisy.mean() - 1e-6
     better = simple - 0.01 + rng.normal(scale=0.001, size=500)
-    assert choose({"blend": simple, "booster": noisy}) == "blend"
-    assert choose({"blend": simple, "booster": better}) == "booster"
+    assert choose({"average": simple, "booster": noisy}) == "average"
+    assert choose({"average": simple, "booster": better, "mix": better + 1e-3}) == "booster"
 
 
 def test_settings_refuse_what_cannot_be() -> None:
