@@ -2,16 +2,24 @@
 
 import logging
 import warnings
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from battles.errors import BadInput
 from battles.schema import CLASSES
 from models.settings import Transformer
+
+Model: TypeAlias = PreTrainedModel | PeftModel
 
 HEADS = ["score", "classifier"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -26,9 +34,16 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()
     # peft and accelerate read an attribute that transformers renamed.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-    # bitsandbytes says once per layer and step on the CPU that inputs are cast to half precision.
-    for name in ("bitsandbytes", "bitsandbytes.autograd._functions"):
-        logging.getLogger(name).addFilter(lambda record: "will be cast" not in record.getMessage())
+    # bitsandbytes says on the CPU, once per layer and step, that inputs are cast to half precision, and that a
+    # faster kernel is not installed, which only a hub download could bring.
+    for name in ("bitsandbytes", "bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).addFilter(_worth_saying)
+    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    return "will be cast" not in text and "kernels-community" not in text
 
 
 def device() -> torch.device:
@@ -87,7 +102,7 @@ def attention(settings: Transformer, model_type: str) -> str:
     return "eager" if model_type == "gemma2" else "sdpa"
 
 
-def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.device) -> torch.nn.Module:
+def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.device) -> Model:
     """A fresh model for one fold: backbone, quantised if asked, LoRA if asked, new head, on its device.
 
     The head is seeded, kept out of quantisation and in fp32, as all trained weights are. Raises BadInput for a
@@ -133,7 +148,7 @@ def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.devic
     return model if options else model.to(where)
 
 
-def _with_lora(model: Any, settings: Transformer) -> torch.nn.Module:
+def _with_lora(model: PreTrainedModel, settings: Transformer) -> PeftModel:
     assert settings.lora is not None
     if settings.quantization != "none":
         model = prepare_model_for_kbit_training(
@@ -153,14 +168,13 @@ def _with_lora(model: Any, settings: Transformer) -> torch.nn.Module:
         target_modules=settings.lora.target_modules,
     )
     try:
-        adapted: torch.nn.Module = get_peft_model(model, config)
+        return get_peft_model(model, config)
     except ValueError as error:
         names = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
         raise BadInput(
             f"lora.target_modules: {settings.lora.target_modules} matches nothing in {settings.backbone} "
             f"({str(error).splitlines()[0]}); its linear layers are {', '.join(names)}"
         ) from None
-    return adapted
 
 
 def _unavailable(backbone: str, error: Exception) -> BadInput:

@@ -31,10 +31,11 @@ class Lora(Section):
 class Transformer(Section):
     """A sequence-classification base model: any local checkpoint or hub name.
 
-    `max_length` counts tokens of a whole battle, template included; `shares` divides it between the
-    prompt and each response. `swap_training` says in which order a training battle is shown: `both` (in each
-    epoch twice), `alternate` (a seeded order, exchanged from epoch to epoch) or `none`. `tta: both` predicts
-    both response orders and averages the probabilities.
+    `max_length` counts tokens of a whole battle, template included; `prompt_share` of it is the prompt's, the rest
+    is the responses' in equal parts. `swap_training` says in which order a training battle is shown: `both` (in
+    each epoch twice), `alternate` (a seeded order, exchanged from epoch to epoch) or `none`. `tta: both` predicts
+    both response orders and averages the probabilities. `watch` held-out battles are scored for the curve after
+    every epoch; nothing is chosen by them.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -86,4 +87,4 @@ class Tiny(Section):
     max_length: Annotated[int, Field(ge=16)] = 512
     batch_size: Annotated[int, Field(ge=1)] = 32
     seed: int = 5
-    backbones: dict[str, TinyBackbone] = {}
+    backbones: dict[str, TinyBackbone] = Field(default_factory=dict)

@@ -19,6 +19,7 @@ from transformers import (
     Gemma2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
@@ -53,7 +54,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, architecture: str) ->
     return PreTrainedTokenizerFast(tokenizer_object=bpe, **special)
 
 
-def build(settings: TinyBackbone, vocabulary: int, positions: int) -> torch.nn.Module:
+def build(settings: TinyBackbone, vocabulary: int, positions: int) -> PreTrainedModel:
     """A randomly initialised language model of the architecture; seed before calling."""
     common: dict[str, Any] = {
         "vocab_size": vocabulary,
@@ -71,20 +72,17 @@ def build(settings: TinyBackbone, vocabulary: int, positions: int) -> torch.nn.M
         config = RobertaConfig(
             **common, max_position_embeddings=positions + 2, type_vocab_size=1, attention_probs_dropout_prob=0.0
         )
-        model: torch.nn.Module = RobertaForMaskedLM(config)
-        return model
+        return RobertaForMaskedLM(config)
     common |= {
         "num_key_value_heads": max(1, settings.heads // 2),
         "head_dim": settings.hidden // settings.heads,
         "max_position_embeddings": positions,
     }
     if settings.architecture == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**common))
-        return model
+        return LlamaForCausalLM(LlamaConfig(**common))
     config = Gemma2Config(**common, query_pre_attn_scalar=settings.hidden // settings.heads)
     config._attn_implementation = "eager"  # Gemma 2 has no sdpa
-    model = Gemma2ForCausalLM(config)
-    return model
+    return Gemma2ForCausalLM(config)
 
 
 def make(name: str, settings: Tiny, battles: pd.DataFrame, folder: Path) -> list[float]:

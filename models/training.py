@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from battles.errors import BadInput
 from battles.swap import SWAPPED_CLASSES
-from models.backbone import HEADS
+from models.backbone import HEADS, Model
 from models.batching import collate, token_batches, training_steps
 from models.progress import Progress
 from models.settings import Transformer
@@ -22,16 +22,16 @@ PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def train(
-    model: torch.nn.Module,
+    model: Model,
     encoded: Encoded,
     targets: np.ndarray,
     settings: Transformer,
     pad: int,
     dtype: torch.dtype,
     seed: int,
-    watch: Callable[[torch.nn.Module], float | None],
+    watch: Callable[[Model], float | None],
     progress: Progress,
-) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
+) -> tuple[Model, list[dict[str, Any]]]:
     """Trains in place and returns the bare model and its curve, one dict per optimizer step.
 
     `targets` (battles, 3) are vote probabilities in the original order; the loss is their cross-entropy, averaged over

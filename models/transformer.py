@@ -40,7 +40,7 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
         learn, valid = encoded.rows(train_rows), encoded.rows(valid_rows)
         watched = np.random.default_rng(seed).permutation(len(valid))[: settings.watch]
 
-        def watch(current: torch.nn.Module) -> float | None:
+        def watch(current: backbone.Model) -> float | None:
             if not len(watched):
                 return None
             logits = predict_logits(current, valid.rows(watched), False, settings, pad, dtype)
@@ -49,9 +49,7 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
 
         began = time.perf_counter()
         with Progress(f"{name} fold {fold} training", count_steps(len(learn), settings)) as progress:
-            model, curve = train(
-                model, learn, targets[train_rows], settings, pad, dtype, seed, watch, progress
-            )
+            model, curve = train(model, learn, targets[train_rows], settings, pad, dtype, seed, watch, progress)
         trained = time.perf_counter()
         orders = 1 if settings.tta == "none" else 2
         total = orders * (len(valid) + (0 if encoded_test is None else len(encoded_test)))
@@ -88,4 +86,3 @@ def _details(model: torch.nn.Module, where: torch.device, dtype: torch.dtype) ->
         details["peak_gpu_bytes"] = torch.cuda.max_memory_allocated(where)
         torch.cuda.reset_peak_memory_stats(where)
     return details
-

@@ -93,7 +93,7 @@ def _parse(overrides: str) -> dict[str, Any]:
         name, equals, text = word.partition("=")
         keys = name.split(".")
         if not equals or len(keys) < 2 or not all(keys):
-            raise BadInput(f"SET: {word!r} is not section.key=value; for example SET=\"llama.epochs=1 stack.trials=20\"")
+            raise BadInput(f'SET: {word!r} is not section.key=value; for example SET="llama.epochs=1 stack.trials=20"')
         try:
             value: Any = yaml.safe_load(text)
         except yaml.YAMLError:

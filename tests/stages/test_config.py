@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from battles.errors import BadInput
+from models.settings import Transformer
+from stages.config import Run, load
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.mark.parametrize("profile", ["sample", "cpu", "paper", "full"])
+def test_every_profile_is_valid(profile: str) -> None:
+    sections = load(PARAMS, profile, "r")
+    run = sections["run"]
+    assert isinstance(run, Run)
+    assert set(run.bases) <= set(sections)
+
+
+def test_set_goes_over_the_profile_and_the_profile_over_the_defaults() -> None:
+    default = load(PARAMS, "full", "r")["llama"]
+    profile = load(PARAMS, "paper", "r")["llama"]
+    override = load(PARAMS, "paper", "r", "llama.max_length=64 llama.lora.rank=2")["llama"]
+    assert isinstance(default, Transformer)
+    assert isinstance(profile, Transformer)
+    assert isinstance(override, Transformer)
+    assert profile.lora is not None
+    assert override.lora is not None
+    assert (default.max_length, profile.max_length, override.max_length) == (2048, 1024, 64)
+    assert override.lora.rank == 2
+    assert override.lora.alpha == profile.lora.alpha == 8
+
+
+def test_the_papers_settings() -> None:
+    sections = load(PARAMS, "paper", "r")
+    llama, gemma2 = sections["llama"], sections["gemma2"]
+    assert isinstance(llama, Transformer)
+    assert isinstance(gemma2, Transformer)
+    assert llama.lora is not None
+    assert gemma2.lora is not None
+    assert (llama.lora.rank, llama.lora.alpha, llama.lora.target_modules) == (16, 8, ["v_proj", "o_proj"])
+    assert (gemma2.lora.rank, gemma2.lora.alpha, gemma2.lora.target_modules) == (16, 32, ["q_proj", "k_proj"])
+    assert (llama.max_length, gemma2.max_length) == (1024, 2048)
+    assert llama.quantization == gemma2.quantization == "int8"
+
+
+def test_the_runs_name_stands_in_a_backbones_path() -> None:
+    base = load(PARAMS, "sample", "mine")["llama"]
+    assert isinstance(base, Transformer)
+    assert base.backbone == "models/mine/tiny/llama"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("llama.epoch=1", r"llama.epoch = 1: .*known keys: .*epochs"),
+        ("llama.epochs=none", "llama.epochs = 'none'"),
+        ("llama.quantization=int8 llama.lora=null", "quantization int8"),
+        ("epochs=1", "not section.key=value"),
+        ("llama.epochs", "not section.key=value"),
+        ("lama.epochs=1", "section 'lama' is no stage"),
+        ("run.bases=[bert]", "run.bases names 'bert'"),
+        ("run.bases=[]", "run.bases"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(overrides: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        load(PARAMS, "sample", "r", overrides)
+
+
+def test_an_unknown_profile_names_the_known_ones() -> None:
+    with pytest.raises(BadInput, match="sample, cpu, paper, full"):
+        load(PARAMS, "huge", "r")
+
+
+def test_a_further_base_is_only_a_section(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        PARAMS.read_text().replace("profiles:", "qwen: {kind: transformer, backbone: some/qwen}\n\nprofiles:", 1)
+    )
+    sections = load(path, "full", "r", "run.bases=[qwen]")
+    qwen = sections["qwen"]
+    assert isinstance(qwen, Transformer)
+    assert qwen.backbone == "some/qwen"

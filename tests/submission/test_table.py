@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from battles.errors import BadInput
+from submission.table import SMALLEST, build, check, read, write
+
+
+def test_certain_rows_are_lifted_off_zero_and_keep_their_order(tmp_path: Path) -> None:
+    values = np.array([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
+    table = build(["007", "x,1"], values)
+    numbers = table.iloc[:, 1:].to_numpy()
+    assert numbers.min() >= SMALLEST
+    np.testing.assert_allclose(numbers, values, atol=1e-5)
+    np.testing.assert_allclose(numbers.sum(axis=1), 1, atol=1e-12)
+    write(tmp_path / "submission.csv", table)
+    assert (tmp_path / "submission.csv").read_text().splitlines()[0] == "id,winner_model_a,winner_model_b,winner_tie"
+    again = read(tmp_path / "submission.csv")
+    assert again["id"].tolist() == ["007", "x,1"]
+    check(again, ["007", "x,1"])
+
+
+def changed(**columns: list[float] | list[str]) -> pd.DataFrame:
+    return build(["1", "2"], np.full((2, 3), 1 / 3)).assign(**columns)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (changed(winner_tie=[0.5, 1 / 3]), "sum to 1"),
+        (changed(winner_tie=[np.nan, 1 / 3]), "finite"),
+        (changed(winner_model_a=[0.0, 1 / 3], winner_model_b=[2 / 3, 1 / 3]), r"row 1 \(id 1\)"),
+        (changed(id=["2", "1"]), "row 1 has id 2, the test file has 1"),
+        (changed().head(1), "1 rows for 2 test battles"),
+        (changed(extra=["a", "b"]), "columns"),
+    ],
+)
+def test_a_bad_submission_is_refused(table: pd.DataFrame, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        check(table, ["1", "2"])
