@@ -1,10 +1,9 @@
 """Backbone factory: a local checkpoint or hub name becomes a three-class model ready for one fold."""
 
-import logging
-import warnings
 from typing import Any, TypeAlias
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
 from transformers import (
     AutoConfig,
@@ -13,7 +12,6 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
 from battles.errors import BadInput
 from battles.schema import CLASSES
@@ -26,24 +24,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Llama 3 has no pad token of its own; these are reserved in its vocabulary and never occur in text. Taking
 # the end-of-text token instead would make the pooling stop at the wrong position.
 RESERVED_PADS = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>")
-
-
-def quiet() -> None:
-    """Silences what the libraries repeat at every load or step and what this factory settles itself."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    # peft and accelerate read an attribute that transformers renamed.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-    # bitsandbytes says on the CPU, once per layer and step, that inputs are cast to half precision, and that a
-    # faster kernel is not installed, which only a hub download could bring.
-    for name in ("bitsandbytes", "bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
-        logging.getLogger(name).addFilter(_worth_saying)
-    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
-
-
-def _worth_saying(record: logging.LogRecord) -> bool:
-    text = record.getMessage()
-    return "will be cast" not in text and "kernels-community" not in text
 
 
 def device() -> torch.device:
@@ -136,6 +116,8 @@ def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.devic
         )
     except OSError as error:
         raise _unavailable(settings.backbone, error) from None
+    if where.type == "cpu":
+        _without_packed_kernel(model)
     model.config.pad_token_id = pad_token_id
     model.config.use_cache = False
     if settings.lora is not None:
@@ -146,6 +128,17 @@ def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.devic
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model if options else model.to(where)
+
+
+def _without_packed_kernel(model: PreTrainedModel) -> None:
+    """Keeps NF4 layers on the differentiable path on CPUs that have AVX512-BF16.
+
+    There bitsandbytes repacks a layer's weights at its first forward in eval mode, for a kernel that has no gradient:
+    training that goes on after a validation would lose the gradient through every frozen layer, with a warning only.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _with_lora(model: PreTrainedModel, settings: Transformer) -> PeftModel:

@@ -77,14 +77,18 @@ class TinyBackbone(Section):
     layers: Annotated[int, Field(ge=1)] = 2
     heads: Annotated[int, Field(ge=1)] = 4
     steps: Annotated[int, Field(ge=1)] = 150
-    learning_rate: Positive = 3e-3
+    learning_rate: Positive = 6e-3
 
 
 class Tiny(Section):
-    """Tiny backbones that the run makes for itself, so that it needs no download."""
+    """Tiny backbones that the run makes for itself, so that it needs no download.
+
+    They are pretrained on battles laid out by `template`, best that of the base models which take them.
+    """
 
     vocabulary: Annotated[int, Field(ge=300)] = 2000
     max_length: Annotated[int, Field(ge=16)] = 512
+    template: Template = Template()
     batch_size: Annotated[int, Field(ge=1)] = 32
     seed: int = 5
     backbones: dict[str, TinyBackbone] = Field(default_factory=dict)

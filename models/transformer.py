@@ -24,7 +24,6 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
 
     What does not depend on the fold is done here, once: checks of the settings, tokenising.
     """
-    backbone.quiet()
     backbone.load_config(settings)
     tokenizer = backbone.load_tokenizer(settings)
     encoded = encode(tokenizer, battles, settings)

@@ -7,6 +7,7 @@ from battles.files import file_hash, read_table
 from battles.folds import fold_hash
 from battles.settings import Section
 from models.crossfit import FitFold, crossfit
+from models.quiet import quiet
 from models.settings import Transformer
 from models.tfidf_settings import Tfidf
 from oof import table
@@ -53,6 +54,7 @@ def main() -> None:
 def _fit_folds(name: str, settings: Section, battles: Any, test: Any) -> FitFold:
     """The base's fold function; its libraries are imported only here, as torch takes seconds."""
     if isinstance(settings, Transformer):
+        quiet()
         from models import transformer
 
         return transformer.fit_folds(name, settings, battles, test)

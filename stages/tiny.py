@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from battles.files import read_table
+from models.quiet import quiet
 from models.settings import Tiny
 from stages.common import guarded, parser, section
 
@@ -13,9 +14,9 @@ def main() -> None:
     given = arguments.parse_args()
     settings, _ = section(given.run, "tiny", Tiny)
     battles = read_table(Path("battles", given.run, "train.parquet"))
-    from models import backbone, tiny  # torch and transformers: only once the input is known to be there
+    quiet()
+    from models import tiny  # torch and transformers: only once the input is known to be there
 
-    backbone.quiet()
     tiny.make(given.name, settings, battles, Path("models", given.run, "tiny", given.name))
 
 

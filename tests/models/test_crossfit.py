@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.crossfit import FoldResult, crossfit
+from oof.table import MEAN, PLAIN, SWAPPED
+
+FOLDS = pd.DataFrame({"id": list("abcdef"), "fold": [0, 1, 2, 0, 1, 2]})
+
+
+class Fit:
+    """A base whose prediction tells fold and row; counts its calls and can die in one fold."""
+
+    def __init__(self, dies_in: int | None = None) -> None:
+        self.calls: list[int] = []
+        self.dies_in = dies_in
+
+    def __call__(self, fold: int, train: np.ndarray, valid: np.ndarray, folder: Path) -> FoldResult:
+        self.calls.append(fold)
+        assert set(train).isdisjoint(valid)
+        assert len(train) + len(valid) == len(FOLDS)
+        if fold == self.dies_in:
+            raise RuntimeError("killed")
+        values = np.column_stack([valid / 10, np.full(len(valid), fold / 10), 1 - valid / 10 - fold / 10])
+        test = np.full((2, 3), [fold / 10, 0.5, 0.5 - fold / 10])
+        variants = {MEAN: values, PLAIN: values, SWAPPED: values[:, ::-1]}
+        return FoldResult(variants, {MEAN: test}, train_seconds=1.0, inference_seconds=0.5)
+
+
+def _silent(text: str) -> None:
+    assert text.endswith("already there")
+
+
+def test_every_row_is_predicted_by_the_model_of_its_fold(tmp_path: Path) -> None:
+    result = crossfit(FOLDS, None, {"params": 1}, tmp_path, Fit(), _silent)
+    assert result.valid[MEAN][:, 0].tolist() == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert result.valid[MEAN][:, 1].tolist() == [0.0, 0.1, 0.2, 0.0, 0.1, 0.2]
+    assert np.array_equal(result.valid[SWAPPED], result.valid[MEAN][:, ::-1])
+    assert result.test is not None
+    assert np.allclose(result.test[MEAN], [[0.1, 0.5, 0.4]] * 2)
+    assert (result.train_seconds, result.inference_seconds, result.folds_run) == (3.0, 1.5, [0, 1, 2])
+
+
+def test_folds_that_were_not_asked_for_are_missing_not_zero(tmp_path: Path) -> None:
+    crossfit(FOLDS, [2], {}, tmp_path, Fit(), _silent)
+    result = crossfit(FOLDS, [0, 1], {}, tmp_path, Fit(), _silent)
+    assert np.isnan(result.valid[MEAN][:, 0]).tolist() == [False, False, True] * 2
+    assert result.folds_run == [0, 1]
+    assert result.test is not None
+    assert np.allclose(result.test[MEAN][:, 0], 0.05)
+
+
+def test_after_a_crash_finished_folds_are_taken_and_the_result_is_the_same(tmp_path: Path) -> None:
+    undisturbed = crossfit(FOLDS, None, {}, tmp_path / "one", Fit(), _silent)
+    with pytest.raises(RuntimeError, match="killed"):
+        crossfit(FOLDS, None, {}, tmp_path / "two", Fit(dies_in=1), _silent)
+    again = Fit()
+    resumed = crossfit(FOLDS, None, {}, tmp_path / "two", again, _silent)
+    assert again.calls == [1, 2]
+    assert np.array_equal(undisturbed.valid[MEAN], resumed.valid[MEAN])
+
+
+def test_another_key_runs_everything_again(tmp_path: Path) -> None:
+    crossfit(FOLDS, None, {"params": 1}, tmp_path, Fit(), _silent)
+    (tmp_path / "fold-0" / "left-over").write_text("of the old key")
+    again = Fit()
+    crossfit(FOLDS, None, {"params": 2}, tmp_path, again, _silent)
+    assert again.calls == [0, 1, 2]
+    assert not (tmp_path / "fold-0" / "left-over").exists()
