@@ -101,6 +101,8 @@ oof-$(1): $(call oof-of,$(1))
 	@echo 'oof-$(1): $$< is up to date'
 endef
 $(foreach base,$(BASES),$(eval $(call base-rule,$(base))))
+oof-%:
+	@echo "error: oof-$*: run $(RUN) has no base model of that name; run.bases in params.yaml has $(BASES)" >&2; exit 2
 
 $(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURES)
 	@$(PY) -m stages.stack --run $(RUN)
@@ -146,5 +148,5 @@ bench: .venv/installed-dev
 
 # The output of one run only.
 clean:
-	@$(if $(filter-out . .. %/,$(RUN)),rm -rf $(foreach room,battles features models oof submission report,'$(room)/$(RUN)/'),\
-	  echo 'error: RUN: must name a run' >&2; exit 2)
+	@case '$(RUN)' in ''|.*|*/*) echo "error: RUN: '$(RUN)' must name a run" >&2; exit 2;; esac; \
+	  rm -rf $(foreach room,battles features models oof submission report,'$(room)/$(RUN)/')

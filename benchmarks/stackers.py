@@ -18,8 +18,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from models.meta import Meta, make_meta
 from models.residual import columns
-from models.stack_settings import Stack
-from models.stacker import STACK, stack
+from models.stack_settings import STACK, Stack
+from models.stacker import stack
 from report.metrics import expected_calibration_error, log_loss
 
 TABLE = Path(__file__).parents[2] / "shared" / "data" / "lmsys_base_predictions.parquet"

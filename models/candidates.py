@@ -15,23 +15,10 @@ from models.linear import convex_weights, softmax
 from models.meta import Meta
 from models.regression import CROSSINGS, Regression, Strength, choose_strength
 from models.residual import Level1
-from models.stack_settings import Stack
+from models.stack_settings import AVERAGE, Stack
 from models.tuning import Tuned
 from report.metrics import paired_standard_error, row_losses
 
-CANDIDATES = (
-    "prior",
-    "best_base",
-    "equal_blend",
-    "blend",
-    "regression",
-    "features",
-    "booster",
-    "handcrafted",
-    "average",
-    "mix",
-)
-AVERAGE = "average"
 # Half linear, half trees: with a thousand battles fixed weights beat fitted ones.
 HALVES = {"regression": 0.25, "features": 0.25, "booster": 0.0, "handcrafted": 0.5}
 HALVES_WITHOUT_FEATURES = {"regression": 0.2, "booster": 0.8}

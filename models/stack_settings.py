@@ -6,6 +6,22 @@ from pydantic import Field, model_validator
 
 from battles.settings import Section
 
+# The stack's own names, in tables, files and charts: of the procedure that chooses, and of what always competes.
+STACK = "stack"
+AVERAGE = "average"
+CANDIDATES = (
+    "prior",
+    "best_base",
+    "equal_blend",
+    "blend",
+    "regression",
+    "features",
+    "booster",
+    "handcrafted",
+    AVERAGE,
+    "mix",
+)
+
 Positive = Annotated[int, Field(ge=1)]
 
 

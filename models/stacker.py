@@ -6,7 +6,7 @@ their loss is the figure to report: it prices the tuning and the choosing in. Wh
 procedure on all rows; which of its candidates is decided on their nested losses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,8 @@ from joblib import Parallel, delayed
 from battles.errors import BadInput
 from models.candidates import Fitted, choose, fit
 from models.meta import Meta
-from models.stack_settings import Stack
+from models.stack_settings import STACK, Stack
 from report.metrics import row_losses
-
-STACK = "stack"
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,19 @@ class Nested:
 
 
 def stack(
-    meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, journal: Path, groups: np.ndarray | None = None
+    meta: Meta,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    settings: Stack,
+    journal: Path,
+    groups: np.ndarray | None = None,
+    advance: Callable[[int], None] = lambda fits: None,
 ) -> Nested:
     """Nested predictions of n battles and a final fit on all of them.
 
     labels (n,) are 0, 1, 2; folds (n,) the fold table's ids; groups (n,), if given, mark battles that are not
-    independent, for the standard errors of the final choice. Raises BadInput for fewer than two folds.
+    independent, for the standard errors of the final choice. `advance` is called after each of the folds + 1 fits.
+    Raises BadInput for fewer than two folds.
     """
     numbers = [int(number) for number in np.unique(folds)]
     if len(numbers) < 2:
@@ -56,7 +61,7 @@ def stack(
     # The fit on all rows is the longest: it starts first.
     tasks = [(np.ones(len(labels), dtype=bool), "final"), *((folds != k, f"outer-{k}") for k in numbers)]
     jobs = (delayed(fit)(meta.rows(rest), labels[rest], folds[rest], settings, journal, name) for rest, name in tasks)
-    final, *fitted = Parallel(n_jobs=min(settings.workers, len(tasks)))(jobs)
+    final, *fitted = _counted(Parallel(n_jobs=min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
     outer = dict(zip(numbers, fitted, strict=True))
     probabilities = {name: np.zeros((len(labels), 3)) for name in (*final.models, STACK)}
     for number, model in outer.items():
@@ -67,6 +72,12 @@ def stack(
         probabilities[STACK][held] = predicted[model.chosen]
     losses = {name: row_losses(values, labels) for name, values in probabilities.items() if name != STACK}
     return Nested(probabilities, outer, final, choose(losses, groups))
+
+
+def _counted(fits: Iterable[Fitted], advance: Callable[[int], None]) -> Iterator[Fitted]:
+    for fitted in fits:
+        advance(1)
+        yield fitted
 
 
 def describe(nested: Nested) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from battles.errors import BadInput
 from battles.settings import Prepare, Sample, Section
 from features.settings import Features
 from models.settings import Tiny, Transformer
-from models.stack_settings import Stack
+from models.stack_settings import CANDIDATES, STACK, Stack
 from models.tfidf_settings import Tfidf
 
 BASE_KINDS: dict[str, type[Section]] = {"transformer": Transformer, "tfidf": Tfidf}
+# What the stack calls its own rows beside the bases, in tables, files and charts.
+RESERVED = frozenset({STACK, *CANDIDATES})
 TINY_ROOT = "models/{run}/tiny"
 
 
@@ -57,6 +59,12 @@ def load(path: Path, profile: str, run: str, overrides: str = "") -> dict[str, S
                 f"{path}: section {name!r} is no stage ({', '.join(STAGES)}) and, as a base model, "
                 f"it lacks a `kind` ({', '.join(BASE_KINDS)})"
             )
+    taken = [name for name in bases.bases if bases.bases.count(name) > 1 or name in RESERVED]
+    if taken:
+        raise BadInput(
+            f"{path}: run.bases = {bases.bases}: {taken[0]!r} is there twice or is a name of the stack's own "
+            f"({', '.join(sorted(RESERVED))}); give every base a name of its own"
+        )
     for name in bases.bases:
         if name not in merged:
             raise BadInput(f"{path}: run.bases names {name!r}, which has no section; known: {', '.join(merged)}")

@@ -10,8 +10,9 @@ from battles.files import read_metadata, read_table, write_json
 from battles.schema import labels
 from models import stack_files, stack_inputs
 from models.linear import softmax
-from models.stack_settings import Stack
-from models.stacker import STACK, Nested, describe, stack
+from models.progress import Progress
+from models.stack_settings import STACK, Stack
+from models.stacker import Nested, describe, stack
 from oof import table
 from report.scores import score, text_table
 from stages.common import code_version, guarded, has_test, library_versions, run_argument, section, stamp
@@ -34,7 +35,9 @@ def main() -> None:
 
     started = time.perf_counter()
     folder = models / "stack"
-    nested = stack(meta, votes, kept["fold"].to_numpy(), settings, folder / "study.journal", groups)
+    numbers = kept["fold"].to_numpy()
+    with Progress("stack: fits outside each fold and on all", len(np.unique(numbers)) + 1) as progress:
+        nested = stack(meta, votes, numbers, settings, folder / "study.journal", groups, progress.advance)
     seconds = time.perf_counter() - started
 
     stack_files.save(folder, nested.final.models, nested.shipped, {"bases": names, "settings": settings.model_dump()})

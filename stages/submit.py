@@ -13,6 +13,7 @@ from oof.table import read_test
 from report.gap import expected_log_loss, share_closed
 from report.scores import text_table
 from stages.common import code_version, guarded, library_versions, run_argument, stamp
+from stages.config import STAGES
 from submission.manifest import manifest
 from submission.table import build, check, read, write
 
@@ -42,13 +43,13 @@ def _manifest(run: str, path: Path, rows: int, names: list[str], metrics: dict[s
     tables = [Path("oof", run, f"{name}{kind}.parquet") for name in [*names, "stack"] for kind in ("", ".test")]
     files = [*tables, *(p for p in Path("models", run, "stack").iterdir() if p.is_file())]
     files += [Path("battles", run, name) for name in ("train.parquet", "test.parquet", "folds.parquet")]
-    params = {found.stem: json.loads(found.read_text()) for found in Path("battles", run, "params").glob("*.json")}
+    params = {name: stamp(run, name) for name in (*STAGES, *names)}
     about = {
         "code_version": code_version(),
         "libraries": library_versions(),
         "shipped": read_metadata(Path("oof", run, "stack.parquet"))["shipped"],
         "nested_log_loss": metrics["candidates"]["stack"]["log_loss"],
-        "inputs": params.pop("inputs"),
+        "inputs": stamp(run, "inputs"),
     }
     return manifest(path, rows, files, params, about)
 

@@ -8,11 +8,11 @@ import pytest
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
-from models.candidates import CANDIDATES, choose, fit
+from models.candidates import choose, fit
 from models.linear import softmax
 from models.meta import Meta, make_meta
-from models.stack_settings import Stack
-from models.stacker import STACK, Nested, describe, stack
+from models.stack_settings import CANDIDATES, STACK, Stack
+from models.stacker import Nested, describe, stack
 from report.metrics import log_loss, paired_standard_error, row_losses
 from tests.models.stacking import QUICK, battles, raw_battles
 

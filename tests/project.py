@@ -1,0 +1,64 @@
+"""A copy of the project in a folder of its own, where `make` runs with this interpreter."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("battles", "features", "models", "oof", "submission", "report", "stages")
+
+
+@dataclass(frozen=True)
+class Project:
+    """The copy's folder; `make` is called as a user calls it."""
+
+    folder: Path
+
+    def make(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs make; output and errors are captured as text."""
+        # A make around this test must not hand down its own flags and jobs.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+        return subprocess.run(["make", *words], cwd=self.folder, capture_output=True, text=True, env=env, check=False)
+
+    def made(self, *words: str) -> str:
+        """The output of a call of make that must succeed."""
+        result = self.make(*words)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def refused(self, *words: str) -> str:
+        """What a call of make that must fail says, without make's own lines; it must have written nothing."""
+        before = self.times()
+        result = self.make(*words)
+        assert result.returncode == 2, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        assert self.times() == before
+        return "\n".join(line for line in result.stderr.splitlines() if not line.startswith("make"))
+
+    def times(self) -> dict[str, int]:
+        """Modification times of every file that steps write, by path."""
+        files = (path for room in ROOMS for path in (self.folder / room).rglob("*") if path.is_file())
+        return {
+            path.relative_to(self.folder).as_posix(): path.stat().st_mtime_ns
+            for path in files
+            if path.suffix not in (".py", ".pyc")
+        }
+
+
+def copy_project(folder: Path) -> Project:
+    """Copies sources, Makefile and params; `.venv` is a stand-in that starts this interpreter."""
+    for room in ROOMS:
+        (folder / room).mkdir(parents=True)
+        for source in (ROOT / room).glob("*.py"):
+            shutil.copy2(source, folder / room)
+    for name in ("Makefile", "params.yaml", "requirements.txt"):
+        shutil.copy2(ROOT / name, folder)
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (folder / ".venv" / "installed").touch()
+    return Project(folder)

@@ -1,0 +1,198 @@
+"""From nothing to a submission, as a user calls it, on a cut-down sample."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from battles.files import read_metadata, read_table
+from oof import table
+from tests.project import Project, copy_project
+
+SMALL = (
+    "sample.train=240 sample.test=40 prepare.folds=3 tiny.backbones.roberta.steps=3 tiny.backbones.llama.steps=3 "
+    "tiny.backbones.gemma2.steps=3 roberta.epochs=1 llama.epochs=1 gemma2.epochs=1 stack.trials=2 stack.rounds=20"
+)
+BASES = ("gemma2", "roberta", "llama", "tfidf")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return copy_project(tmp_path_factory.mktemp("project") / "clone")
+
+
+@pytest.fixture(scope="module")
+def said(project: Project) -> str:
+    """What the first `make submission` printed."""
+    return project.made("submission", f"SET={SMALL}")
+
+
+def _submission(project: Project, run: str = "sample") -> pd.DataFrame:
+    return pd.read_csv(project.folder / "submission" / run / "submission.csv", dtype={"id": str})
+
+
+def _changed(project: Project, *words: str) -> set[str]:
+    """The steps whose files a call of make wrote: `room/step`."""
+    before = project.times()
+    project.made(*words)
+    after = project.times()
+    changed = {path for path in after if after[path] != before.get(path)} | (before.keys() - after.keys())
+    parts = (path.split("/") for path in changed if "/params/" not in path)
+    return {f"{part[0]}/{part[2].split('.')[0]}" for part in parts}
+
+
+@pytest.mark.usefixtures("said")
+def test_the_submission_is_what_the_competition_takes(project: Project) -> None:
+    submission = _submission(project)
+    test = pd.read_csv(project.folder / "battles/sample/source/test.csv", dtype=str)
+    assert list(submission.columns) == ["id", "winner_model_a", "winner_model_b", "winner_tie"]
+    assert submission["id"].tolist() == test["id"].tolist()
+    values = submission.iloc[:, 1:].to_numpy()
+    assert values.min() >= 1e-6
+    assert np.abs(values.sum(axis=1) - 1).max() < 1e-9
+    assert values.std(axis=0).min() > 0
+    manifest = json.loads((project.folder / "submission/sample/manifest.json").read_text())
+    assert manifest["submission"]["rows"] == 40
+    assert {f"oof/sample/{name}.test.parquet" for name in BASES} < set(manifest["artefacts"])
+
+
+def test_the_run_says_how_good_everything_is(project: Project, said: str) -> None:
+    for name in (*BASES, "stack", "equal_blend", "regression", "booster"):
+        assert f"\n{name} " in said
+    gap = said[said.index("log loss on the sample's test battles") :]
+    figures = {line.split()[0]: float(line.split()[1]) for line in gap.splitlines()[1:] if "% of the gap" in line}
+    assert figures["Bayes-optimal"] < min(figures[name] for name in (*BASES, "submission", "prior"))
+    assert set(figures) == {"prior", *BASES, "submission", "Bayes-optimal"}
+    metrics = json.loads((project.folder / "oof/sample/metrics.json").read_text())
+    assert {"log_loss", "accuracy", "macro_f1", "seconds"} <= metrics["bases"]["tfidf"].keys()
+
+
+@pytest.mark.usefixtures("said")
+def test_every_out_of_fold_table_holds_the_contract(project: Project) -> None:
+    folds = read_table(project.folder / "battles/sample/folds.parquet")
+    for name in (*BASES, "stack"):
+        path = project.folder / f"oof/sample/{name}.parquet"
+        predictions = table.read(path, folds)
+        assert predictions.covered.all()
+        assert (predictions.plain is not None) == (name in ("gemma2", "roberta", "llama"))
+        said_of_it = read_metadata(path)
+        assert {"base", "backbone", "params_hash", "code_version", "libraries", "device"} <= said_of_it.keys()
+    for name in BASES[:3]:
+        assert (project.folder / f"models/sample/{name}/fold-2/curve.csv").exists()
+
+
+@pytest.mark.usefixtures("said")
+def test_a_second_call_finds_nothing_to_do(project: Project) -> None:
+    before = project.times()
+    assert "up to date" in project.made("submission", f"SET={SMALL}")
+    assert project.times() == before
+
+
+@pytest.mark.usefixtures("said")
+def test_a_changed_section_reruns_what_reads_it_and_what_follows(project: Project) -> None:
+    stack = {"models/stack", "oof/stack", "oof/metrics"}
+    submit = {"submission/submission", "submission/manifest"}
+    assert _changed(project, "submission", f"SET={SMALL} stack.trials=3") == stack | submit
+    tfidf = {"models/tfidf", "oof/tfidf"}
+    assert _changed(project, "submission", f"SET={SMALL} stack.trials=3 tfidf.ridge=3") >= stack | tfidf
+    assert _changed(project, "oof", f"SET={SMALL} llama.epochs=2 tfidf.ridge=3") == {"models/llama", "oof/llama"}
+
+
+def _as_user(project: Project, folder: Path) -> list[str]:
+    """Words that give the sample's own files as a user's, TF-IDF only, without its truth."""
+    folder.mkdir()
+    for name in ("train.csv", "test.csv"):
+        (folder / name).write_bytes((project.folder / "battles/sample/source" / name).read_bytes())
+    return [f"TRAIN={folder / 'train.csv'}", f"TEST={folder / 'test.csv'}", f"SET={SMALL} run.bases=[tfidf]"]
+
+
+@pytest.mark.usefixtures("said")
+def test_the_truth_never_reaches_a_model(project: Project, tmp_path: Path) -> None:
+    project.made("submission", "RUN=seeing", f"SET={SMALL} run.bases=[tfidf]")
+    said = project.made("submission", "RUN=blind", *_as_user(project, tmp_path / "blind"))
+    assert not (project.folder / "battles/blind/source").exists()
+    assert "Bayes" not in said
+    pd.testing.assert_frame_equal(_submission(project, "seeing"), _submission(project, "blind"), check_exact=True)
+
+
+@pytest.mark.usefixtures("said")
+def test_an_edited_file_runs_everything_that_depends_on_it_again(project: Project, tmp_path: Path) -> None:
+    words = ["RUN=edited", *_as_user(project, tmp_path / "edited")]
+    project.made("oof", *words)
+    assert _changed(project, "oof", *words) == set()
+    train = tmp_path / "edited" / "train.csv"
+    pd.read_csv(train, dtype=str, keep_default_na=False).iloc[:-1].to_csv(train, index=False)
+    changed = _changed(project, "oof", *words)
+    assert changed == {"battles/train", "battles/test", "battles/folds", "models/tfidf", "oof/tfidf"}
+
+
+@pytest.mark.usefixtures("said")
+def test_without_test_battles_all_but_the_submission_works(project: Project, tmp_path: Path) -> None:
+    train, _, overrides = _as_user(project, tmp_path / "alone")
+    words = ["RUN=alone", train, overrides]
+    assert "TEST: not given" in project.make("submission", *words).stderr
+    project.made("report", *words)
+    assert (project.folder / "report/alone/index.html").exists()
+    assert (project.folder / "oof/alone/stack.parquet").exists()
+    assert not list((project.folder / "oof/alone").glob("*.test.parquet"))
+    assert not (project.folder / "submission/alone").exists()
+
+
+@pytest.mark.usefixtures("said")
+def test_some_folds_only_are_stacked_and_said(project: Project) -> None:
+    words = ["RUN=partial", "FOLDS=0,2", f"SET={SMALL} run.bases=[tfidf]"]
+    said = project.made("stack", *words)
+    assert "battles are left out, as their folds were not run" in said
+    folds = read_table(project.folder / "battles/partial/folds.parquet")
+    for name in ("tfidf", "stack"):
+        predictions = table.read(project.folder / f"oof/partial/{name}.parquet", folds)
+        assert np.array_equal(predictions.covered, folds["fold"].isin([0, 2]).to_numpy())
+    assert project.made("oof-tfidf", *words).endswith("oof/partial/tfidf.parquet is up to date\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["oof-nope"], "no base model of that name"),
+        (["oof", "PROFILE=huge"], "PROFILE: 'huge' is not in params.yaml"),
+        (["oof", "RUN=../up"], "RUN: '../up' must be letters"),
+        (["oof", "SET=llama.epoch=1"], "llama.epoch = 1: Extra inputs are not permitted"),
+        (["oof", "SET=run.bases=[stack]"], "'stack' is there twice or is a name of the stack's own"),
+        (["oof", "FOLDS=7"], "FOLDS: '7'; give numbers from 0 to 4"),
+        (["oof", "PROFILE=cpu"], "TRAIN: not given"),
+        (["oof", "PROFILE=cpu", "TRAIN=nowhere.csv"], "TRAIN: nowhere.csv: no such file"),
+        (["submission", "TEST=test.csv"], "TEST: test.csv is given without TRAIN"),
+        (["dashboard", "RUN=none"], "models/none/stack/study.journal: no study yet"),
+        (["clean", "RUN=.."], "RUN: '..' must name a run"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_writes_nothing(tmp_path: Path, words: list[str], expected: str) -> None:
+    project = copy_project(tmp_path / "clone")
+    if words[0] == "oof-nope":
+        project.made("prepare", f"SET={SMALL}")
+    assert expected in project.refused(*words, *([f"SET={SMALL}"] if words[0] == "oof-nope" else []))
+
+
+def test_a_broken_file_is_refused_with_its_row_and_nothing_written(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "clone")
+    (project.folder / "bad.csv").write_text(
+        "id,model_a,model_b,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie\n"
+        '1,x,y,"[""p""]","[""a""]","[""b""]",1,1,0\n'
+    )
+    result = project.make("oof", "PROFILE=cpu", "TRAIN=bad.csv")
+    assert result.returncode == 2
+    assert "bad.csv" in result.stderr
+    assert "row 1" in result.stderr
+    assert not list((project.folder / "battles").rglob("*.parquet"))
+
+
+def test_cleaning_takes_one_run_only(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "clone")
+    for run in ("one", "two"):
+        project.made("prepare", f"RUN={run}", f"SET={SMALL}")
+    project.made("clean", "RUN=one")
+    assert not (project.folder / "battles/one").exists()
+    assert (project.folder / "battles/two/train.parquet").exists()
+    assert (project.folder / "battles/schema.py").exists()
