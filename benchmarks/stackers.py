@@ -1,4 +1,6 @@
-"""Log loss of stackers on real predictions, all on the same rows and outer folds: `python -m benchmarks.stackers`.
+"""Log loss of stackers on real predictions, all on the same rows and outer folds.
+
+    python -m benchmarks.stackers --table lmsys_base_predictions.parquet
 
 The table holds four base models' probabilities of 7,026 battles of the competition. Beside the candidates of this
 project stand what people use instead: the arithmetic mean, scikit-learn's multinomial logistic regression on
@@ -22,14 +24,13 @@ from models.stack_settings import STACK, Stack
 from models.stacker import stack
 from report.metrics import expected_calibration_error, log_loss
 
-TABLE = Path(__file__).parents[2] / "shared" / "data" / "lmsys_base_predictions.parquet"
 BASES = ("llm_1", "llm_2", "tfidf", "embedding")
 CLASSES = ("model_a", "model_b", "tie")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--table", type=Path, default=TABLE)
+    arguments.add_argument("--table", type=Path, required=True)
     arguments.add_argument("--splits", type=int, default=3)
     arguments.add_argument("--trials", type=int, default=Stack().trials)
     given = arguments.parse_args()

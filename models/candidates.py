@@ -15,7 +15,7 @@ from models.linear import convex_weights, softmax
 from models.meta import Meta
 from models.regression import CROSSINGS, Regression, Strength, choose_strength
 from models.residual import Level1
-from models.stack_settings import AVERAGE, Stack
+from models.stack_settings import AVERAGE, MIX, Stack
 from models.tuning import Tuned
 from report.metrics import paired_standard_error, row_losses
 
@@ -94,12 +94,20 @@ class _Bench:
         return Start(self.models[name], self.fits[name], bases)
 
 
-def fit(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, journal: Path, study: str) -> Fitted:
+def fit(
+    meta: Meta,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    settings: Stack,
+    journal: Path,
+    study: str,
+    groups: np.ndarray | None = None,
+) -> Fitted:
     """Fits, tunes and compares every candidate on the given rows and nothing else.
 
     `folds` (n,) are these rows' fold ids, the inner folds. With a single one nothing can be validated: defaults
     stand, boosters have no trees and the optimal blend is chosen. `study` begins the names of Optuna studies in
-    `journal`.
+    `journal`. `groups` (n,): see `choose`.
     """
     position = settings.symmetric is not True
     bench = _Bench(meta, labels, folds)
@@ -126,7 +134,7 @@ def fit(meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, jour
         bench.add(name, booster, inner)
     _add_mixtures(bench, position)
     losses = {name: row_losses(softmax(logits), labels) for name, logits in bench.inner.items()}
-    chosen = choose(losses) if tuned else "blend"
+    chosen = choose(losses, groups) if tuned else "blend"
     means = {name: float(values.mean()) for name, values in losses.items()}
     return Fitted(bench.models, chosen, means, bench.seconds, tuned, mirrored)
 
@@ -151,20 +159,20 @@ def _add_mixtures(bench: _Bench, position: bool) -> None:
         rest = ~held if (~held).any() else held
         weights, bias = convex_weights(logs[:, rest], labels[rest], position, fixed, MIX_PENALTY)
         inner[held] = np.tensordot(weights, logs[:, held], axes=1) + bias
-    bench.add("mix", Mixture(members, *convex_weights(logs, labels, position, fixed, MIX_PENALTY)), inner)
+    bench.add(MIX, Mixture(members, *convex_weights(logs, labels, position, fixed, MIX_PENALTY)), inner)
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> str:
-    """The average, unless others lead it by more than a paired standard error: then the best of those.
+    """The mix, unless others lead it by more than two paired standard errors: then the best of those.
 
-    An average of several models is a safer bet than the luckiest of them, whose inner figure is optimistic.
-    losses: candidate → (n,), all on the same rows.
+    A shrunken pool of several models is a safer bet than the luckiest of them, whose inner figure is optimistic.
+    losses: candidate → (n,), all on the same rows; groups (n,), if given, mark rows that are not independent.
     """
-    safe = losses[AVERAGE]
+    safe = losses[MIX]
     means = {name: float(values.mean()) for name, values in losses.items()}
     ahead = [
         name
         for name, values in losses.items()
-        if means[AVERAGE] - means[name] > paired_standard_error(safe, values, groups)
+        if means[MIX] - means[name] > 2 * paired_standard_error(safe, values, groups)
     ]
-    return min(ahead, key=means.__getitem__, default=AVERAGE)
+    return min(ahead, key=means.__getitem__, default=MIX)

@@ -8,7 +8,7 @@ from battles.settings import Section
 
 # The stack's own names, in tables, files and charts: of the procedure that chooses, and of what always competes.
 STACK = "stack"
-AVERAGE = "average"
+AVERAGE, MIX = "average", "mix"
 CANDIDATES = (
     "prior",
     "best_base",
@@ -19,7 +19,7 @@ CANDIDATES = (
     "booster",
     "handcrafted",
     AVERAGE,
-    "mix",
+    MIX,
 )
 
 Positive = Annotated[int, Field(ge=1)]

@@ -52,7 +52,7 @@ def stack(
     """Nested predictions of n battles and a final fit on all of them.
 
     labels (n,) are 0, 1, 2; folds (n,) the fold table's ids; groups (n,), if given, mark battles that are not
-    independent, for the standard errors of the final choice. `advance` is called after each of the folds + 1 fits.
+    independent, for the standard errors of every choice. `advance` is called after each of the folds + 1 fits.
     Raises BadInput for fewer than two folds.
     """
     numbers = [int(number) for number in np.unique(folds)]
@@ -60,7 +60,18 @@ def stack(
         raise BadInput(f"stack: predictions cover only fold {numbers}; run the bases on at least two folds")
     # The fit on all rows is the longest: it starts first.
     tasks = [(np.ones(len(labels), dtype=bool), "final"), *((folds != k, f"outer-{k}") for k in numbers)]
-    jobs = (delayed(fit)(meta.rows(rest), labels[rest], folds[rest], settings, journal, name) for rest, name in tasks)
+    jobs = (
+        delayed(fit)(
+            meta.rows(rest),
+            labels[rest],
+            folds[rest],
+            settings,
+            journal,
+            name,
+            None if groups is None else groups[rest],
+        )
+        for rest, name in tasks
+    )
     final, *fitted = _counted(Parallel(n_jobs=min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
     outer = dict(zip(numbers, fitted, strict=True))
     probabilities = {name: np.zeros((len(labels), 3)) for name in (*final.models, STACK)}

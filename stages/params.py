@@ -28,10 +28,12 @@ def main() -> None:
         raise BadInput(f"RUN: {given.run!r} must be letters, digits, '.', '_' and '-', as it names a folder")
     sections = config.load(given.params, given.profile, given.run, given.overrides)
     stamps = _stamps(sections, given)
+    fragment = _fragment(sections, stamps, given.run)
+    # Nothing is written before everything is known to be right.
     folder = Path("battles", given.run, "params")
     for name, value in stamps.items():
         write_if_changed(folder / f"{name}.json", json.dumps(value, indent=2) + "\n")
-    write_if_changed(folder / "run.mk", _fragment(sections, stamps, given.run))
+    write_if_changed(folder / "run.mk", fragment)
 
 
 def _stamps(sections: dict[str, Section], given: Any) -> dict[str, Any]:

@@ -142,14 +142,24 @@ def test_processes_give_what_one_process_gives(
     np.testing.assert_array_equal(parallel.probabilities[STACK], result.probabilities[STACK])
 
 
-def test_the_average_is_chosen_unless_another_leads_beyond_noise() -> None:
+def test_the_mix_is_chosen_unless_another_leads_beyond_noise() -> None:
     rng = np.random.default_rng(0)
     simple = rng.uniform(0.5, 1.5, 500)
     noisy = simple + rng.normal(scale=0.5, size=500)
     noisy += simple.mean() - noisy.mean() - 1e-6
     better = simple - 0.01 + rng.normal(scale=0.001, size=500)
-    assert choose({"average": simple, "booster": noisy}) == "average"
-    assert choose({"average": simple, "booster": better, "mix": better + 1e-3}) == "booster"
+    assert choose({"mix": simple, "booster": noisy}) == "mix"
+    assert choose({"mix": simple, "booster": better, "average": better + 1e-3}) == "booster"
+
+
+def test_rows_that_share_a_prompt_are_not_counted_as_so_many_proofs() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.arange(500) // 100
+    lead = 0.3 * rng.normal(size=5)[groups]
+    simple = rng.uniform(0.5, 1.5, 500)
+    other = simple - 0.05 - (lead - lead.mean())
+    assert choose({"mix": simple, "booster": other}) == "booster"
+    assert choose({"mix": simple, "booster": other}, groups) == "mix"
 
 
 def test_settings_refuse_what_cannot_be() -> None:

@@ -1,0 +1,81 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from stages import params
+
+YAML = """
+run: {bases: [tfidf, small]}
+tfidf: {kind: tfidf}
+small: {kind: transformer, backbone: "models/{run}/tiny/one"}
+profiles:
+  user: {tiny: {backbones: {one: {architecture: llama}}}}
+  own: {run: {source: sample, bases: [tfidf], jobs: 2, threads: 1}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(YAML)
+    Path("train.csv").write_text("battles")
+
+
+def _call(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, int]:
+    """Runs the stage; modification times of the stamps, made old before so that a rewrite shows."""
+    folder = Path("battles/r/params")
+    for path in folder.glob("*"):
+        os.utime(path, ns=(1, 1))
+    monkeypatch.setattr("sys.argv", ["params", "--run", "r", *words])
+    params.main()
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*")}
+
+
+USER = ("--profile", "user", "--train", "train.csv")
+
+
+def test_a_stamp_is_rewritten_only_when_its_section_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _call(monkeypatch, *USER)
+    assert {"tfidf.json", "small.json", "stack.json", "prepare.json", "inputs.json", "run.mk"} < first.keys()
+    assert set(_call(monkeypatch, *USER).values()) == {1}
+    changed = _call(monkeypatch, *USER, "--overrides", "tfidf.ridge=9 stack.trials=3")
+    assert {name for name, time in changed.items() if time != 1} == {"tfidf.json", "stack.json"}
+    assert json.loads(Path("battles/r/params/tfidf.json").read_text())["settings"]["ridge"] == 9
+
+
+def test_an_edited_file_changes_the_inputs_and_a_touched_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, *USER)
+    os.utime("train.csv")
+    assert set(_call(monkeypatch, *USER).values()) == {1}
+    Path("train.csv").write_text("other battles")
+    changed = _call(monkeypatch, *USER)
+    assert {name for name, time in changed.items() if time != 1} == {"inputs.json"}
+
+
+def test_folds_are_the_bases_business_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, *USER)
+    changed = _call(monkeypatch, *USER, "--folds", "2,0,2")
+    assert {name for name, time in changed.items() if time != 1} == {"tfidf.json", "small.json", "run.json"}
+    assert json.loads(Path("battles/r/params/small.json").read_text())["folds"] == [0, 2]
+
+
+def test_make_is_told_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, *USER)
+    fragment = Path("battles/r/params/run.mk").read_text().splitlines()
+    assert "BASES := tfidf small" in fragment
+    assert "NEEDS_small := models/r/tiny/one/config.json" in fragment
+    assert "HAS_TEST := " in fragment
+    assert "SOURCE := user" in fragment
+    _call(monkeypatch, "--profile", "own")
+    fragment = Path("battles/r/params/run.mk").read_text().splitlines()
+    assert {"BASES := tfidf", "JOBS := 2", "THREADS := 1", "HAS_TEST := yes", "SOURCE := sample"} < set(fragment)
+
+
+def test_a_tiny_backbone_that_is_not_declared_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ValueError, match=r"small.backbone = 'models/r/tiny/two', but tiny.backbones has only one"):
+        _call(monkeypatch, *USER, "--overrides", "small.backbone=models/{run}/tiny/two")
+    assert not Path("battles").exists()
