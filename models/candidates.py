@@ -134,7 +134,9 @@ def fit(
         bench.add(name, booster, inner)
     _add_mixtures(bench, position)
     losses = {name: row_losses(softmax(logits), labels) for name, logits in bench.inner.items()}
-    chosen = choose(losses, groups) if tuned else "blend"
+    # A booster's inner figure is the best of many on these very folds: it enters the choice through the mix only.
+    honest = {name: values for name, values in losses.items() if name not in tuned}
+    chosen = choose(honest, groups) if tuned else "blend"
     means = {name: float(values.mean()) for name, values in losses.items()}
     return Fitted(bench.models, chosen, means, bench.seconds, tuned, mirrored)
 
