@@ -62,6 +62,8 @@ def build(settings: TinyBackbone, vocabulary: int, positions: int) -> PreTrained
         "intermediate_size": 2 * settings.hidden,
         "num_hidden_layers": settings.layers,
         "num_attention_heads": settings.heads,
+        # The usual 0.02 is 1/sqrt(2500): made for models that wide, it lets narrow ones learn late or never.
+        "initializer_range": settings.hidden**-0.5,
         "bos_token_id": SPECIALS.index(BOS),
         "pad_token_id": SPECIALS.index(PAD),
         "eos_token_id": SPECIALS.index(EOS),
@@ -76,7 +78,9 @@ def build(settings: TinyBackbone, vocabulary: int, positions: int) -> PreTrained
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
-        return RobertaForMaskedLM(config)
+        model = RobertaForMaskedLM(config)
+        _start_positions_from_sines(model.roberta.embeddings.position_embeddings.weight, config.initializer_range)
+        return model
     common |= {
         "num_key_value_heads": max(1, settings.heads // 2),
         "head_dim": settings.hidden // settings.heads,
@@ -87,6 +91,17 @@ def build(settings: TinyBackbone, vocabulary: int, positions: int) -> PreTrained
     config = Gemma2Config(**common, query_pre_attn_scalar=settings.hidden // settings.heads)
     config._attn_implementation = "eager"  # Gemma 2 has no sdpa
     return Gemma2ForCausalLM(config)
+
+
+def _start_positions_from_sines(weight: torch.Tensor, scale: float) -> None:
+    """Position embeddings (positions, hidden) of Vaswani et al. 2017, section 3.5, with the given standard deviation.
+
+    Random ones know nothing of order: that one token follows another would take longer to learn than there is time.
+    """
+    positions, hidden = weight.shape
+    angles = torch.arange(positions)[:, None] * positions ** (-torch.arange(0, hidden, 2) / hidden)
+    with torch.no_grad():
+        weight[:, 0::2], weight[:, 1::2] = angles.sin() * 2**0.5 * scale, angles.cos() * 2**0.5 * scale
 
 
 def make(name: str, settings: Tiny, battles: pd.DataFrame, folder: Path) -> list[float]:

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from transformers import AutoTokenizer
 
 from battles.errors import BadInput
 from models import backbone
 from models.settings import Lora, Transformer
-from tests.models.checkpoints import ARCHITECTURES, settings
+from tests.models.checkpoints import ARCHITECTURES, make_checkpoint, settings
 
 CPU = torch.device("cpu")
 IDS = torch.arange(8, 24).reshape(1, 16)
@@ -49,21 +50,36 @@ def test_a_full_fine_tune_trains_everything(checkpoints: dict[str, Path]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "quantization", "kind"), [("llama", "nf4", Linear4bit), ("gemma2", "int8", Linear8bitLt)]
+    # Largest relative error (root mean square) of a weight matrix, and of logits against rounded weights in fp32:
+    # int8 rounds the activations as well.
+    ("name", "quantization", "kind", "rounding", "activations"),
+    [("llama", "nf4", Linear4bit, 0.12, 1e-4), ("gemma2", "int8", Linear8bitLt, 0.01, 0.15)],
 )
-def test_quantised_loading_keeps_the_head_whole(
-    checkpoints: dict[str, Path], name: str, quantization: str, kind: type
+def test_quantised_loading_rounds_the_backbone_and_keeps_the_head_whole(
+    checkpoints: dict[str, Path], name: str, quantization: str, kind: type, rounding: float, activations: float
 ) -> None:
     base = settings(checkpoints[name])
     whole, narrow = _load(base), _load(settings(checkpoints[name], quantization=quantization))
-    linears = [module for key, module in narrow.named_modules() if key.endswith("base_layer")]
+    linears = {key: module for key, module in narrow.named_modules() if key.endswith("base_layer")}
     assert linears
-    assert all(isinstance(module, kind) for module in linears)
+    assert all(isinstance(module, kind) for module in linears.values())
     assert not any(isinstance(m, kind) for key, m in narrow.named_modules() if "score" in key)
+    originals = dict(whole.named_modules())
     with torch.inference_mode():
+        for key, module in linears.items():
+            rounded, original = _rounded(module), originals[key].weight
+            assert (rounded - original).square().mean().sqrt() < rounding * original.square().mean().sqrt()
+            original.copy_(rounded)
         expected, found = (model.eval()(input_ids=IDS).logits for model in (whole, narrow))
-    assert torch.isfinite(found).all()
-    assert (found - expected).abs().max() < 0.25 * expected.abs().max()
+    assert (found - expected).abs().max() < activations * expected.abs().max()
+
+
+def _rounded(module: Any) -> torch.Tensor:
+    """The weights (out, in) that a quantised layer stands for, in fp32."""
+    weight = module.weight
+    if isinstance(module, Linear4bit):
+        return dequantize_4bit(weight.data, weight.quant_state).float()
+    return weight.CB.float() * weight.SCB[:, None] / 127
 
 
 def test_a_validation_between_two_steps_leaves_nf4_gradients_as_they_were(checkpoints: dict[str, Path]) -> None:
@@ -131,3 +147,11 @@ def test_target_modules_that_match_nothing_are_refused_with_what_there_is(checkp
     base = settings(checkpoints["llama"], lora=Lora(target_modules=["query"]))
     with pytest.raises(BadInput, match=r"lora.target_modules: \['query'\] matches nothing .* q_proj"):
         _load(base)
+
+
+def test_nf4_weights_that_would_be_wrong_on_the_cpu_are_refused(tmp_path: Path) -> None:
+    narrow = make_checkpoint(tmp_path, "llama", hidden=32)
+    with pytest.raises(
+        BadInput, match=r"nf4, but model.layers.0.self_attn.q_proj of .* has 32 inputs, no multiple of 64"
+    ):
+        _load(settings(narrow, quantization="nf4"))
