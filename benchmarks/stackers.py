@@ -22,7 +22,7 @@ from models.meta import Meta, make_meta
 from models.residual import columns
 from models.stack_settings import STACK, Stack
 from models.stacker import stack
-from report.metrics import expected_calibration_error, log_loss
+from oof.metrics import expected_calibration_error, log_loss
 
 BASES = ("llm_1", "llm_2", "tfidf", "embedding")
 CLASSES = ("model_a", "model_b", "tie")

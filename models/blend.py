@@ -13,7 +13,7 @@ import numpy as np
 from battles.errors import BadInput
 from models.linear import convex_weights, softmax
 from models.meta import SMALLEST, Meta
-from report.metrics import log_loss
+from oof.metrics import log_loss
 
 
 @dataclass(frozen=True)

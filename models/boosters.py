@@ -19,7 +19,7 @@ from models.meta import Meta
 from models.residual import Level1, Residual, columns, fixed_params
 from models.stack_settings import Stack
 from models.tuning import Tuned, first_recipes, tune
-from report.metrics import paired_standard_error, row_losses
+from oof.metrics import paired_standard_error, row_losses
 
 
 @dataclass(frozen=True)

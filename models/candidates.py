@@ -17,7 +17,7 @@ from models.regression import CROSSINGS, Regression, Strength, choose_strength
 from models.residual import Level1
 from models.stack_settings import AVERAGE, MIX, Stack
 from models.tuning import Tuned
-from report.metrics import paired_standard_error, row_losses
+from oof.metrics import paired_standard_error, row_losses
 
 # Half linear, half trees: with a thousand battles fixed weights beat fitted ones.
 HALVES = {"regression": 0.25, "features": 0.25, "booster": 0.0, "handcrafted": 0.5}

@@ -11,7 +11,7 @@ from battles.swap import swap_probabilities
 from models.linear import softmax
 from models.meta import Meta
 from models.residual import Level1, dataset
-from report.metrics import row_losses
+from oof.metrics import row_losses
 
 Fit = Callable[[Meta, np.ndarray], Level1]
 

@@ -9,6 +9,7 @@ from battles.errors import BadInput
 from battles.schema import CLASSES
 from battles.swap import swap_probabilities
 from models.batching import collate, token_batches
+from models.linear import softmax
 from models.settings import Transformer
 from models.tokens import Encoded
 from oof.table import MEAN, PLAIN, SWAPPED
@@ -39,12 +40,6 @@ def predict_logits(
     if not np.isfinite(out).all():
         raise BadInput(f"dtype: {settings.dtype} gives logits that are not finite on {settings.backbone}; use float32")
     return out
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def predict(

@@ -13,7 +13,7 @@ import numpy as np
 from models.blend import Pool, optimal_blend
 from models.linear import Linear, Scaler, softmax
 from models.meta import Block, Meta, Parts, join
-from report.metrics import log_loss
+from oof.metrics import log_loss
 
 BASE_PENALTY = 100.0
 PENALTIES = (1000.0, 500.0, 250.0, 120.0, 60.0, 30.0, 10.0)

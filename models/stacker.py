@@ -18,7 +18,7 @@ from battles.errors import BadInput
 from models.candidates import Fitted, choose, fit
 from models.meta import Meta
 from models.stack_settings import STACK, Stack
-from report.metrics import row_losses
+from oof.metrics import row_losses
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import torch
 from battles.schema import labels
 from models import backbone
 from models.crossfit import FitFold, FoldResult
-from models.predicting import predict, predict_logits, softmax
+from models.linear import softmax
+from models.predicting import predict, predict_logits
 from models.progress import Progress
 from models.settings import Transformer
 from models.tokens import encode

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from oof.metrics import paired_standard_error
 from oof.table import Predictions
-from report.metrics import paired_standard_error
 
 _A, _B, _TIE = range(3)
 

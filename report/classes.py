@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from battles.schema import CLASSES, WINNERS
-from report.metrics import row_losses
+from oof.metrics import row_losses
 
 Figures = dict[str, float | int | None]
 

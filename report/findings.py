@@ -9,12 +9,7 @@ import pandas as pd
 
 from battles.errors import BadInput
 from battles.schema import labels
-from report import exploration
-from report.bias import base_position, verbosity, vote_position
-from report.calibration import reliability
-from report.classes import class_figures, confident_mistakes, confusion_matrix
-from report.inputs import Inputs
-from report.metrics import (
+from oof.metrics import (
     accuracy,
     expected_calibration_error,
     log_loss,
@@ -22,6 +17,11 @@ from report.metrics import (
     paired_standard_error,
     row_losses,
 )
+from report import exploration
+from report.bias import base_position, verbosity, vote_position
+from report.calibration import reliability
+from report.classes import class_figures, confident_mistakes, confusion_matrix
+from report.inputs import Inputs
 
 STACK = "stack"
 MISTAKES = 20

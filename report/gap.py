@@ -6,7 +6,7 @@ base model or stacker sees it.
 
 import numpy as np
 
-from report.metrics import SMALLEST
+from oof.metrics import SMALLEST
 
 
 def expected_log_loss(probabilities: np.ndarray, truth: np.ndarray) -> float:

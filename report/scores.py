@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from report.metrics import (
+from oof.metrics import (
     accuracy,
     expected_calibration_error,
     log_loss,

@@ -6,7 +6,7 @@ from battles.swap import swap_columns, swap_probabilities
 from models import blend
 from models.linear import convex_weights, softmax
 from models.meta import make_meta
-from report.metrics import log_loss
+from oof.metrics import log_loss
 from tests.models.stacking import battles, raw_battles
 
 

@@ -94,3 +94,7 @@ def test_useless_features_are_penalised_more_than_useful_ones() -> None:
         given["swap"][f"noise_{i}"] = "negate"
     assert choose_strength(make_meta(**given), labels, folds, True, (10.0,)).penalty > useful.penalty
     assert choose_strength(meta, labels, np.zeros(600), True, (10.0,)) == Strength(crossing=10.0)
+
+
+def test_softmax_survives_large_logits() -> None:
+    assert np.allclose(softmax(np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]])), [[1, 0, 0], [1 / 3] * 3])

@@ -14,7 +14,7 @@ from models.linear import softmax
 from models.meta import Meta, make_meta
 from models.regression import Regression, Strength
 from models.residual import Recipe, Residual, columns, dataset, fixed_params
-from report.metrics import log_loss
+from oof.metrics import log_loss
 from tests.models.stacking import battles, raw_battles
 
 PARAMS = fixed_params(1, 1, 63) | {"num_leaves": 5, "learning_rate": 0.1, "min_child_samples": 10}

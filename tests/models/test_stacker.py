@@ -13,7 +13,7 @@ from models.linear import softmax
 from models.meta import Meta, make_meta
 from models.stack_settings import CANDIDATES, STACK, Stack
 from models.stacker import Nested, describe, stack
-from report.metrics import log_loss, paired_standard_error, row_losses
+from oof.metrics import log_loss, paired_standard_error, row_losses
 from tests.models.stacking import QUICK, battles, raw_battles
 
 

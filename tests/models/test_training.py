@@ -9,7 +9,8 @@ from battles.errors import BadInput
 from battles.schema import labels
 from battles.swap import swap_probabilities
 from models import backbone
-from models.predicting import predict_logits, softmax
+from models.linear import softmax
+from models.predicting import predict_logits
 from models.progress import Progress
 from models.settings import Transformer
 from models.tokens import encode

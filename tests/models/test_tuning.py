@@ -11,7 +11,7 @@ from models.blend import optimal_blend
 from models.growth import InnerFold, inner_folds
 from models.residual import fixed_params
 from models.tuning import FIRST, Tuned, first_recipes, tune
-from report.metrics import log_loss
+from oof.metrics import log_loss
 from tests.models.stacking import QUICK, battles
 
 

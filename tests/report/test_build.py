@@ -16,9 +16,9 @@ from battles.errors import BadInput
 from battles.files import read_table
 from battles.schema import labels
 from oof import table
+from oof.metrics import log_loss
 from report.build import build
 from report.inputs import read
-from report.metrics import log_loss
 from stages import report
 from tests.report.synthetic import BASES, NAMES, RUN, battles, write_run
 

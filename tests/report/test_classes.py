@@ -4,8 +4,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from battles.schema import WINNERS
+from oof.metrics import macro_f1
 from report import classes
-from report.metrics import macro_f1
 
 
 def test_figures_equal_scikit_learns() -> None:
