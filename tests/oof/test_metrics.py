@@ -3,8 +3,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.metrics import log_loss as reference_log_loss
 
-from report import metrics
-from report.scores import score, text_table
+from oof import metrics
 
 
 @pytest.fixture
@@ -66,15 +65,3 @@ def test_repeating_every_row_within_its_group_adds_no_certainty() -> None:
 
 def test_one_group_has_no_standard_error() -> None:
     assert metrics.paired_standard_error(np.array([1.0, 2.0]), np.zeros(2), np.zeros(2, dtype=int)) == 0
-
-
-def test_scores_pair_with_the_winner_and_show_what_is_unknown(predicted: tuple[np.ndarray, np.ndarray]) -> None:
-    probabilities, labels = predicted
-    scores = score({"one": probabilities, "two": np.full((400, 3), 1 / 3)}, labels, "two", {"one": 1.25})
-    assert scores["two"]["standard_error"] == 0
-    assert scores["two"]["log_loss"] == pytest.approx(np.log(3))
-    assert scores["two"]["seconds"] is None
-    lines = text_table(scores).splitlines()
-    assert lines[0].split() == ["log", "loss", "accuracy", "macro", "f1", "ece", "seconds", "standard", "error"]
-    assert lines[2].split()[0] == "two"
-    assert "-" in lines[2].split()
