@@ -6,12 +6,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-PROFILE ?= sample
+TABLE ?=
+PROFILE ?= $(if $(TABLE),table,sample)
 RUN ?= $(PROFILE)
 TRAIN ?=
 TEST ?=
 FOLDS ?=
 SET ?=
+BASES ?=
+FEATURES ?=
+ALLOW_SUSPECT ?=
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 
 PY := .venv/bin/python
@@ -29,6 +33,7 @@ help:
 	@echo 'make oof          out-of-fold probabilities of every base model: oof/<run>/<base>.parquet'
 	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
+	@echo 'make stack TABLE=predictions.parquet BASES=one,two RUN=name    of predictions made elsewhere; FEATURES=columns'
 	@echo 'make report       figures and metrics: report/<run>/index.html'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
 	@echo 'make test | lint | bench | clean'
@@ -57,10 +62,11 @@ FORCE:
 
 ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
 # Resolves the params of the run: a stamp per section, rewritten only when its content changes, and run.mk
-# with the variables BASES JOBS THREADS HAS_TEST SOURCE TINY NEEDS_<base>. Bad params end here.
+# with the variables NAMES (of bases) JOBS THREADS HAS_TEST SOURCE TINY NEEDS_<base>. Bad params end here.
 $(PARAMS)/run.mk: .venv/installed FORCE
 	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
-	  --folds '$(FOLDS)' --overrides '$(SET)'
+	  --folds '$(FOLDS)' --overrides '$(SET)' --table '$(TABLE)' --bases '$(BASES)' --features '$(FEATURES)' \
+	  --allow-suspect '$(ALLOW_SUSPECT)'
 include $(PARAMS)/run.mk
 
 MAKEFLAGS += -j$(JOBS)
@@ -75,10 +81,16 @@ endif
 endif
 
 BATTLES := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
-FEATURES := features/$(RUN)/train.parquet $(if $(HAS_TEST),features/$(RUN)/test.parquet)
+FEATURE_FILES := features/$(RUN)/train.parquet $(if $(HAS_TEST),features/$(RUN)/test.parquet)
 oof-of = oof/$(RUN)/$(1).parquet $(if $(HAS_TEST),oof/$(RUN)/$(1).test.parquet)
-OOF := $(foreach base,$(BASES),$(call oof-of,$(base)))
+OOF := $(foreach base,$(NAMES),$(call oof-of,$(base)))
 STACK := $(call oof-of,stack) oof/$(RUN)/metrics.json
+
+ifeq ($(SOURCE),table)
+# Predictions made elsewhere: one step stands for battles, features and bases.
+$(BATTLES) $(FEATURE_FILES) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json
+	@$(PY) -m stages.table --run $(RUN)
+else
 
 SAMPLE := $(addprefix battles/$(RUN)/source/,train.csv test.csv truth.parquet)
 $(SAMPLE) &: $(PARAMS)/sample.json
@@ -87,7 +99,7 @@ $(SAMPLE) &: $(PARAMS)/sample.json
 $(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE))
 	@$(PY) -m stages.prepare --run $(RUN)
 
-$(FEATURES) &: $(PARAMS)/features.json $(BATTLES)
+$(FEATURE_FILES) &: $(PARAMS)/features.json $(BATTLES)
 	@$(PY) -m stages.features --run $(RUN)
 
 models/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
@@ -100,11 +112,12 @@ $(call oof-of,$(1)) &: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
 oof-$(1): $(call oof-of,$(1))
 	@echo 'oof-$(1): $$< is up to date'
 endef
-$(foreach base,$(BASES),$(eval $(call base-rule,$(base))))
+$(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
 oof-%:
-	@echo "error: oof-$*: run $(RUN) has no base model of that name; run.bases in params.yaml has $(BASES)" >&2; exit 2
+	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
+endif
 
-$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURES)
+$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILES)
 	@$(PY) -m stages.stack --run $(RUN)
 
 submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(STACK)
@@ -113,15 +126,22 @@ submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(STACK)
 report/$(RUN)/index.html report/$(RUN)/metrics.json &: $(STACK)
 	@$(PY) -m stages.report --run $(RUN)
 
-prepare: $(BATTLES)
-features: $(FEATURES)
-oof: $(OOF)
 stack: $(STACK)
 report: report/$(RUN)/index.html
-prepare features oof stack report:
+UP_TO_DATE := stack report
+ifneq ($(SOURCE),table)
+prepare: $(BATTLES)
+features: $(FEATURE_FILES)
+oof: $(OOF)
+UP_TO_DATE += prepare features oof
+endif
+$(UP_TO_DATE):
 	@echo '$@: $(RUN) is up to date'
 
-ifneq ($(HAS_TEST),)
+ifeq ($(SOURCE),table)
+submission prepare features oof:
+	@echo 'error: TABLE: $@ needs battles; on predictions made elsewhere: make stack TABLE=… BASES=… RUN=name' >&2; exit 2
+else ifneq ($(HAS_TEST),)
 submission: submission/$(RUN)/submission.csv
 	@echo 'submission: $< is up to date'
 else

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from battles.errors import BadInput
 from battles.files import content_hash
@@ -26,23 +26,32 @@ def prompt_key(prompt: Turns) -> str:
 def make_folds(table: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
     """Columns `id` (str), `fold` (int64, 0 … folds-1) and `group` (str, `prompt_key`), in the table's row order.
 
-    Splits with scikit-learn's `StratifiedGroupKFold` on the votes; the same table, folds and seed give the same
-    split. Raises BadInput when the battles or their distinct prompts are too few for every fold to get some.
+    The same table, folds and seed give the same split. Raises BadInput as `split` does.
     """
-    votes = labels(table)
     groups = pd.Series([prompt_key(prompt) for prompt in turns(table["prompt"])], index=table.index, dtype="str")
+    return pd.DataFrame({ID: table[ID], "fold": split(labels(table), groups, folds, seed), "group": groups})
+
+
+def split(votes: np.ndarray, groups: pd.Series, folds: int, seed: int) -> np.ndarray:
+    """Fold numbers (n,), int64, 0 … folds-1: stratified by votes (n,), no group in two folds.
+
+    By scikit-learn's `StratifiedGroupKFold`, or its faster `StratifiedKFold` where no two battles share a group. Raises
+    BadInput when the battles or their groups are too few for every fold to get some.
+    """
     _refuse_too_few(votes, groups, folds)
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    fold = np.full(len(table), -1, dtype=np.int64)
+    kind = StratifiedKFold if groups.is_unique else StratifiedGroupKFold
+    splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
+    shared = None if groups.is_unique else groups.to_numpy()
+    fold = np.full(len(votes), -1, dtype=np.int64)
     with warnings.catch_warnings():
         # A class rarer than the folds cannot be in all of them; the others are still stratified.
         warnings.filterwarnings("ignore", message="The least populated class")
-        for number, (_, held_out) in enumerate(splitter.split(np.zeros(len(table)), votes, groups.to_numpy())):
+        for number, (_, held_out) in enumerate(splitter.split(np.zeros(len(votes)), votes, shared)):
             fold[held_out] = number
     empty = folds - len(np.unique(fold))
     if empty:
         raise BadInput(f"prepare.folds: {folds}, but {empty} of them would be empty; choose fewer folds")
-    return pd.DataFrame({ID: table[ID], "fold": fold, "group": groups})
+    return fold
 
 
 def _refuse_too_few(votes: np.ndarray, groups: pd.Series, folds: int) -> None:

@@ -8,6 +8,7 @@ procedure on all rows; which of its candidates is decided on their nested losses
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from battles.errors import BadInput
+from models.blend import optimal_blend
 from models.candidates import Fitted, choose, fit
-from models.meta import Meta
+from models.growth import cross_fitted
+from models.linear import softmax
+from models.meta import Meta, make_meta
 from models.stack_settings import STACK, Stack
-from oof.metrics import row_losses
+from oof.metrics import log_loss, row_losses
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,27 @@ def _counted(fits: Iterable[Fitted], advance: Callable[[int], None]) -> Iterator
     for fitted in fits:
         advance(1)
         yield fitted
+
+
+def leave_one_out(
+    probabilities: Mapping[str, np.ndarray], labels: np.ndarray, folds: np.ndarray, settings: Stack
+) -> dict[str, float]:
+    """Base → how much the out-of-fold log loss of the optimal blend rises without it; {} for a single base.
+
+    The blend stands for the stacker, which would have to be tuned once more for every base.
+    """
+    if len(probabilities) < 2:
+        return {}
+    fit_blend = partial(optimal_blend, position=settings.symmetric is not True)
+
+    def loss(kept: Mapping[str, np.ndarray]) -> float:
+        return log_loss(softmax(cross_fitted(fit_blend, make_meta(kept), labels, folds)), labels)
+
+    everything = loss(probabilities)
+    return {
+        name: loss({key: values for key, values in probabilities.items() if key != name}) - everything
+        for name in probabilities
+    }
 
 
 def describe(nested: Nested) -> dict[str, Any]:

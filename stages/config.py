@@ -1,6 +1,7 @@
 """params.yaml, read once into frozen, typed sections: defaults, then the profile, then `SET`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,8 +40,8 @@ STAGES: dict[str, type[Section]] = {
 }
 
 
-def load(path: Path, profile: str, run: str, overrides: str = "") -> dict[str, Section]:
-    """The sections of a run: every stage's, and one for each base in `run.bases`.
+def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = False) -> dict[str, Section]:
+    """The sections of a run: every stage's, and one for each base in `run.bases`; of a `table` only the stages'.
 
     `overrides` is the text of `SET`: `section.key=value` words, the values in YAML. `{run}` in a backbone's
     path stands for the run's name. Raises BadInput naming the section, the key, the value and what would do.
@@ -59,12 +60,9 @@ def load(path: Path, profile: str, run: str, overrides: str = "") -> dict[str, S
                 f"{path}: section {name!r} is no stage ({', '.join(STAGES)}) and, as a base model, "
                 f"it lacks a `kind` ({', '.join(BASE_KINDS)})"
             )
-    taken = [name for name in bases.bases if bases.bases.count(name) > 1 or name in RESERVED]
-    if taken:
-        raise BadInput(
-            f"{path}: run.bases = {bases.bases}: {taken[0]!r} is there twice or is a name of the stack's own "
-            f"({', '.join(sorted(RESERVED))}); give every base a name of its own"
-        )
+    if table:
+        return sections
+    check_names(bases.bases)
     for name in bases.bases:
         if name not in merged:
             raise BadInput(f"{path}: run.bases names {name!r}, which has no section; known: {', '.join(merged)}")
@@ -73,6 +71,18 @@ def load(path: Path, profile: str, run: str, overrides: str = "") -> dict[str, S
             values["backbone"] = str(values["backbone"]).replace("{run}", run)
         sections[name] = _section(path, name, BASE_KINDS[values["kind"]], values)
     return sections
+
+
+def check_names(bases: Sequence[str]) -> None:
+    """Refuses base names that are not file names, that stand twice, or that the stack's own rows have."""
+    for name in bases:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise BadInput(f"base {name!r}: a name is made of letters, digits, '_' and '-', as it names files")
+        if bases.count(name) > 1 or name in RESERVED:
+            raise BadInput(
+                f"base {name!r} is there twice or is a name of the stack's own ({', '.join(sorted(RESERVED))}); "
+                "give every base a name of its own"
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:

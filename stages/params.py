@@ -21,12 +21,13 @@ from stages.common import guarded, parser
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0])
     arguments.add_argument("--params", default="params.yaml", type=Path)
-    for name in ("profile", "train", "test", "folds", "overrides"):
+    for name in ("profile", "train", "test", "folds", "overrides", "table", "bases", "features"):
         arguments.add_argument(f"--{name}", default="")
+    arguments.add_argument("--allow-suspect", default="", choices=("", "0", "1"))
     given = arguments.parse_args()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", given.run):
         raise BadInput(f"RUN: {given.run!r} must be letters, digits, '.', '_' and '-', as it names a folder")
-    sections = config.load(given.params, given.profile, given.run, given.overrides)
+    sections = config.load(given.params, given.profile, given.run, given.overrides, table=bool(given.table))
     stamps = _stamps(sections, given)
     fragment = _fragment(sections, stamps, given.run)
     # Nothing is written before everything is known to be right.
@@ -41,15 +42,17 @@ def _stamps(sections: dict[str, Section], given: Any) -> dict[str, Any]:
     assert isinstance(run, config.Run)
     assert isinstance(prepare, Prepare)
     folds = _folds(given.folds, prepare.folds)
+    inputs = _table(given) if given.table else _inputs(run, given)
+    bases = inputs["table"]["bases"] if given.table else run.bases
     stamps: dict[str, Any] = {
-        "run": {"bases": run.bases, "folds": folds},
-        "inputs": _inputs(run, given),
+        "run": {"bases": bases, "folds": folds, "allow_suspect": given.allow_suspect == "1"},
+        "inputs": inputs,
     }
     for name, values in sections.items():
         if name != "run":
             settings = values.model_dump(mode="json")
             stamps[name] = {"settings": settings, "hash": content_hash(settings)}
-    for name in run.bases:
+    for name in run.bases if not given.table else []:
         stamps[name]["folds"] = folds
     return stamps
 
@@ -64,17 +67,40 @@ def _folds(text: str, count: int) -> list[int] | None:
 
 
 def _inputs(run: config.Run, given: Any) -> dict[str, Any]:
+    for variable in ("bases", "features"):
+        if getattr(given, variable):
+            fix = '; the run\'s own are chosen by SET="run.bases=[…]"' if variable == "bases" else ""
+            raise BadInput(f"{variable.upper()}: {getattr(given, variable)} is given without TABLE{fix}")
     if given.train:
-        return {"train": _input("TRAIN", given.train), "test": _input("TEST", given.test) if given.test else None}
+        test = _input("TEST", given.test) if given.test else None
+        return {"train": _input("TRAIN", given.train), "test": test, "table": None}
     if run.source == "sample":
         if given.test:
             raise BadInput(f"TEST: {given.test} is given without TRAIN; give both, or neither for the embedded sample")
         source = f"battles/{given.run}/source"
-        return {kind: {"path": f"{source}/{kind}.csv", "sha256": None} for kind in ("train", "test")}
+        files = {kind: {"path": f"{source}/{kind}.csv", "sha256": None} for kind in ("train", "test")}
+        return {**files, "table": None}
     raise BadInput(
         f"TRAIN: not given; profile {given.profile!r} trains on your battles: "
         f"make … PROFILE={given.profile} TRAIN=path/train.csv TEST=path/test.csv"
     )
+
+
+def _table(given: Any) -> dict[str, Any]:
+    """Predictions made elsewhere instead of battles."""
+    for variable in ("train", "test", "folds"):
+        if getattr(given, variable):
+            raise BadInput(f"{variable.upper()}: {getattr(given, variable)} is given beside TABLE; give one of the two")
+    bases, features = _names(given.bases), _names(given.features)
+    if not bases:
+        raise BadInput("BASES: not given; name the bases of TABLE to be stacked, divided by commas: BASES=llm_1,tfidf")
+    config.check_names(bases)
+    source = _input("TABLE", given.table)
+    return {"train": None, "test": None, "table": {**source, "bases": bases, "features": features}}
+
+
+def _names(text: str) -> list[str]:
+    return [word for word in text.replace(",", " ").split() if word]
 
 
 def _input(variable: str, path: str) -> dict[str, Any]:
@@ -89,14 +115,18 @@ def _fragment(sections: dict[str, Section], stamps: dict[str, Any], run: str) ->
     assert isinstance(settings, config.Run)
     assert isinstance(tiny, Tiny)
     root = config.TINY_ROOT.replace("{run}", run)
+    inputs = stamps["inputs"]
+    source = "table" if inputs["table"] else "sample" if inputs["train"]["sha256"] is None else "user"
     lines = [
-        f"BASES := {' '.join(settings.bases)}",
+        f"NAMES := {' '.join(stamps['run']['bases'])}",
         f"JOBS := {settings.jobs}",
         f"THREADS := {settings.threads or ''}",
-        f"HAS_TEST := {'yes' if stamps['inputs']['test'] else ''}",
-        f"SOURCE := {'sample' if stamps['inputs']['train']['sha256'] is None else 'user'}",
+        f"HAS_TEST := {'yes' if inputs['test'] else ''}",
+        f"SOURCE := {source}",
         f"TINY := {' '.join(f'{root}/{name}/config.json' for name in tiny.backbones)}",
     ]
+    if source == "table":
+        return "\n".join(lines) + "\n"
     for name in settings.bases:
         base = sections[name]
         if isinstance(base, Transformer) and base.backbone.startswith(f"{root}/"):

@@ -1,18 +1,21 @@
 """Stacks the base models of a run: `oof/<run>/stack.parquet`, `metrics.json`, `models/<run>/stack/`."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from battles.errors import BadInput
 from battles.files import read_metadata, read_table, write_json
 from battles.schema import labels
 from models import stack_files, stack_inputs
 from models.linear import softmax
 from models.progress import Progress
 from models.stack_settings import STACK, Stack
-from models.stacker import Nested, describe, stack
+from models.stacker import Nested, describe, leave_one_out, stack
+from models.suspect import suspects
 from oof import table
 from report.scores import score, text_table
 from stages.common import code_version, guarded, has_test, library_versions, run_argument, section, stamp
@@ -22,7 +25,8 @@ def main() -> None:
     run = run_argument("Tunes, compares and ships the stacker on the run's base models and features.")
     settings, params_hash = section(run, "stack", Stack)
     battles, oof, features, models = (Path(room, run) for room in ("battles", "oof", "features", "models"))
-    names: list[str] = stamp(run, "run")["bases"]
+    about = stamp(run, "run")
+    names: list[str] = about["bases"]
     folds = read_table(battles / "folds.parquet")
     bases = {name: oof / f"{name}.parquet" for name in names}
     meta, probabilities, covered = stack_inputs.training_inputs(bases, features / "train.parquet", folds)
@@ -32,6 +36,14 @@ def main() -> None:
     votes = labels(read_table(battles / "train.parquet"))[covered]
     kept = folds[covered]
     groups = kept["group"].to_numpy()
+
+    if stamp(run, "inputs")["table"] and not about["allow_suspect"]:
+        # The run's own bases are out-of-fold by construction; of others there is only their word.
+        for name, reason in suspects(probabilities, votes).items():
+            raise BadInput(
+                f"base {name}: {reason}: as predictions of rows that it was trained on; leave it out of BASES, or, if "
+                "its predictions are out-of-fold, give ALLOW_SUSPECT=1"
+            )
 
     started = time.perf_counter()
     folder = models / "stack"
@@ -58,7 +70,8 @@ def main() -> None:
     table.write(oof / "stack.parquet", folds, {table.MEAN: everything}, metadata)
     if has_test(run):
         _predict_test(run, names, nested, metadata)
-    _report(oof, names, nested, probabilities, votes, groups, seconds, len(covered))
+    without = leave_one_out(probabilities, votes, numbers, settings)
+    _report(oof, names, nested, probabilities, votes, groups, seconds, len(covered), without)
 
 
 def _predict_test(run: str, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:
@@ -78,18 +91,30 @@ def _report(
     groups: np.ndarray,
     seconds: float,
     battles: int,
+    without: Mapping[str, float],
 ) -> None:
     taken = {name: read_metadata(oof / f"{name}.parquet") for name in names}
-    spent = {name: found["train_seconds"] + found["inference_seconds"] for name, found in taken.items()}
+    spent = {
+        name: found["train_seconds"] + found["inference_seconds"]
+        for name, found in taken.items()
+        if found["train_seconds"] is not None  # predictions made elsewhere do not say
+    }
     base_scores = score(bases | {STACK: nested.probabilities[STACK]}, votes, STACK, spent, groups)
     candidate_scores = score(nested.probabilities, votes, STACK, nested.seconds() | {STACK: seconds}, groups)
     base_scores.pop(STACK)
     write_json(
         oof / "metrics.json",
         {"battles": battles, "covered": len(votes), "bases": base_scores, "candidates": candidate_scores}
+        | {"leave_one_out": dict(without)}
         | describe(nested),
     )
     print(text_table(base_scores | candidate_scores))
+    if without:
+        said = ", ".join(f"{name} {change:+.4f}" for name, change in without.items())
+        print(f"log loss of the optimal blend without a base: {said}")
+    best = min((tuned.loss for tuned in nested.final.tuned.values()), default=None)
+    if best is not None:
+        print(f"best trial's log loss on the folds it was chosen on, optimistic: {best:.4f}")
     print(f"ships: {nested.shipped}; nested log loss {candidate_scores[STACK]['log_loss']:.4f} on {len(votes)} battles")
 
 

@@ -152,14 +152,56 @@ def test_some_folds_only_are_stacked_and_said(project: Project) -> None:
     assert project.made("oof-tfidf", *words).endswith("oof/partial/tfidf.parquet is up to date\n")
 
 
+def _predictions(path: Path) -> list[str]:
+    """A table of two honest bases and one that remembers the votes; the words that stack the honest ones."""
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet([1.5, 1.5, 1.5], 400)
+    votes = np.array([rng.choice(3, p=row) for row in truth])
+    table = pd.DataFrame({"id": np.arange(400), "label": votes, "words_diff": truth[:, 0] - truth[:, 1]})
+    winners = ("winner_model_a", "winner_model_b", "winner_tie")
+    for name, weight in (("one", 0.8), ("two", 0.6)):
+        mixed = weight * truth + (1 - weight) * rng.dirichlet([2, 2, 2], 400)
+        table[[f"{name}_{winner}" for winner in winners]] = mixed
+    table[[f"memory_{winner}" for winner in winners]] = 0.7 * truth + 0.3 * np.eye(3)[votes]
+    table.loc[:9, [f"two_{winner}" for winner in winners]] = np.nan
+    table.to_parquet(path)
+    small = "SET=stack.trials=1 stack.rounds=20 prepare.folds=3"
+    return ["stack", f"TABLE={path}", "BASES=one,two", "FEATURES=words_diff", "RUN=elsewhere", small]
+
+
+def test_predictions_made_elsewhere_are_stacked(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "clone")
+    words = _predictions(tmp_path / "predictions.parquet")
+    said = project.made(*words)
+    assert "390 of 400 rows are covered by all of one, two; 1 features; 3 folds (new)" in said
+    assert "log loss of the optimal blend without a base: one +" in said
+    stack = read_table(project.folder / "oof/elsewhere/stack.parquet")
+    assert stack["id"].tolist() == [str(number) for number in range(10, 400)]
+    metrics = json.loads((project.folder / "oof/elsewhere/metrics.json").read_text())
+    assert metrics["candidates"]["stack"]["log_loss"] < metrics["candidates"]["prior"]["log_loss"] - 0.05
+    assert set(metrics["leave_one_out"]) == {"one", "two"}
+    assert _changed(project, *words) == set()
+
+    suspect = [word.replace("BASES=one,two", "BASES=one,memory") for word in words]
+    refusal = project.make(*suspect)
+    assert refusal.returncode == 2
+    assert "base memory: its log loss" in refusal.stderr
+    assert "ALLOW_SUSPECT=1" in refusal.stderr
+    project.made(*suspect, "ALLOW_SUSPECT=1")
+    assert "needs battles" in project.make("oof", *words[1:]).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["stack", "TABLE=params.yaml"], "BASES: not given"),
+        (["stack", "TABLE=params.yaml", "BASES=one", "TRAIN=train.csv"], "TRAIN: train.csv is given beside TABLE"),
+        (["stack", "BASES=one"], "BASES: one is given without TABLE"),
         (["oof-nope"], "no base model of that name"),
         (["oof", "PROFILE=huge"], "PROFILE: 'huge' is not in params.yaml"),
         (["oof", "RUN=../up"], "RUN: '../up' must be letters"),
         (["oof", "SET=llama.epoch=1"], "llama.epoch = 1: Extra inputs are not permitted"),
-        (["oof", "SET=run.bases=[stack]"], "'stack' is there twice or is a name of the stack's own"),
+        (["oof", "SET=run.bases=[stack]"], "base 'stack' is there twice or is a name of the stack's own"),
         (["oof", "FOLDS=7"], "FOLDS: '7'; give numbers from 0 to 4"),
         (["oof", "PROFILE=cpu"], "TRAIN: not given"),
         (["oof", "PROFILE=cpu", "TRAIN=nowhere.csv"], "TRAIN: nowhere.csv: no such file"),

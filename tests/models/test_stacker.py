@@ -1,6 +1,7 @@
 """Guards of the nested procedure: nothing that is scored was learnt from, and nothing added does much harm."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
+from models.blend import optimal_blend
 from models.candidates import choose, fit
+from models.growth import cross_fitted
 from models.linear import softmax
 from models.meta import Meta, make_meta
 from models.stack_settings import CANDIDATES, STACK, Stack
-from models.stacker import Nested, describe, stack
+from models.stacker import Nested, describe, leave_one_out, stack
 from oof.metrics import log_loss, paired_standard_error, row_losses
 from tests.models.stacking import QUICK, battles, raw_battles
 
@@ -160,6 +163,21 @@ def test_rows_that_share_a_prompt_are_not_counted_as_so_many_proofs() -> None:
     other = simple - 0.05 - (lead - lead.mean())
     assert choose({"mix": simple, "booster": other}) == "booster"
     assert choose({"mix": simple, "booster": other}, groups) == "mix"
+
+
+def test_leaving_out_shows_what_a_base_is_worth() -> None:
+    given, labels = raw_battles(1500)
+    bases, folds = given["probabilities"], np.arange(1500) % 5
+    noise = np.random.default_rng(1).dirichlet([5, 5, 5], 1500)
+    found = leave_one_out({"good": bases["good"], "copy": bases["good"], "noise": noise}, labels, folds, QUICK)
+    assert abs(found["copy"]) < 1e-4
+    assert abs(found["noise"]) < 0.002
+    pair = leave_one_out({"good": bases["good"], "noise": noise}, labels, folds, QUICK)
+    metas = make_meta({"noise": noise}), make_meta({"good": bases["good"], "noise": noise})
+    alone, both = (cross_fitted(partial(optimal_blend, position=True), meta, labels, folds) for meta in metas)
+    assert pair["good"] == pytest.approx(log_loss(softmax(alone), labels) - log_loss(softmax(both), labels))
+    assert pair["good"] > 0.02
+    assert leave_one_out({"good": bases["good"]}, labels, folds, QUICK) == {}
 
 
 def test_settings_refuse_what_cannot_be() -> None:

@@ -64,13 +64,13 @@ def test_folds_are_the_bases_business_only(monkeypatch: pytest.MonkeyPatch) -> N
 def test_make_is_told_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
     _call(monkeypatch, *USER)
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
-    assert "BASES := tfidf small" in fragment
+    assert "NAMES := tfidf small" in fragment
     assert "NEEDS_small := models/r/tiny/one/config.json" in fragment
     assert "HAS_TEST := " in fragment
     assert "SOURCE := user" in fragment
     _call(monkeypatch, "--profile", "own")
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
-    assert {"BASES := tfidf", "JOBS := 2", "THREADS := 1", "HAS_TEST := yes", "SOURCE := sample"} < set(fragment)
+    assert {"NAMES := tfidf", "JOBS := 2", "THREADS := 1", "HAS_TEST := yes", "SOURCE := sample"} < set(fragment)
 
 
 def test_a_tiny_backbone_that_is_not_declared_is_refused(
