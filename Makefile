@@ -16,6 +16,8 @@ SET ?=
 BASES ?=
 FEATURES ?=
 ALLOW_SUSPECT ?=
+WORKERS ?=
+STORAGE ?=
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 
 PY := .venv/bin/python
@@ -39,6 +41,7 @@ help:
 	@echo 'make test | lint | bench | clean'
 	@echo
 	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
+	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'
 	@echo '           SET="section.key=value ..."  overrides params.yaml, e.g. SET="stack.trials=50 tfidf.seed=1"'
 
 .venv/installed: requirements.txt
@@ -118,7 +121,7 @@ oof-%:
 endif
 
 $(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILES)
-	@$(PY) -m stages.stack --run $(RUN)
+	@$(PY) -m stages.stack --run $(RUN) --storage '$(STORAGE)' --workers '$(WORKERS)'
 
 submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(STACK)
 	@$(PY) -m stages.submit --run $(RUN)
@@ -150,7 +153,7 @@ submission:
 endif
 
 dashboard: .venv/installed
-	@$(PY) -m stages.dashboard --run '$(RUN)'
+	@$(PY) -m stages.dashboard --run '$(RUN)' --storage '$(STORAGE)'
 
 # ---------------------------------------------------------------- the project itself
 

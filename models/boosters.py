@@ -8,7 +8,6 @@ errs independently of the bases: with few battles its average with them is bette
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from models.growth import Fit, cross_fitted, grow, inner_folds
 from models.meta import Meta
 from models.residual import Level1, Residual, columns, fixed_params
 from models.stack_settings import Stack
+from models.studies import Where
 from models.tuning import Tuned, first_recipes, tune
 from oof.metrics import paired_standard_error, row_losses
 
@@ -38,7 +38,7 @@ def fit_booster(
     folds: np.ndarray,
     mirrored: bool,
     settings: Stack,
-    journal: Path,
+    where: Where,
     study: str,
 ) -> tuple[Residual, Tuned | None]:
     """Tunes a booster on the inner folds and fits the best recipes on all rows.
@@ -49,7 +49,14 @@ def fit_booster(
         return Residual(start.margin, [], 1.0, mirrored, start.bases), None
     inner = inner_folds(start.fit, meta, labels, folds, mirrored, _fixed(settings), start.bases)
     name = f"{study}-{_fingerprint(meta, labels, folds, settings, mirrored, start.bases)}"
-    tuned = tune(inner, settings, journal, name, first_recipes(settings, randomised=start.bases))
+    about = {
+        "rows": len(labels),
+        "inner_folds": len(inner),
+        "bases": list(meta.bases) if start.bases else [],
+        "mirrored": mirrored,
+        "settings_hash": content_hash(settings.model_dump())[:16],
+    }
+    tuned = tune(inner, settings, where, name, first_recipes(settings, randomised=start.bases), about)
     logits = cross_fitted(start.fit, meta, labels, folds)
     return Residual.fit(start.margin, meta, logits, labels, tuned.recipes, mirrored, start.bases), tuned
 

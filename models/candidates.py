@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from models.meta import Meta
 from models.regression import CROSSINGS, Regression, Strength, choose_strength
 from models.residual import Level1
 from models.stack_settings import AVERAGE, MIX, Stack
+from models.studies import Where
 from models.tuning import Tuned
 from oof.metrics import paired_standard_error, row_losses
 
@@ -99,7 +99,7 @@ def fit(
     labels: np.ndarray,
     folds: np.ndarray,
     settings: Stack,
-    journal: Path,
+    where: Where,
     study: str,
     groups: np.ndarray | None = None,
 ) -> Fitted:
@@ -107,7 +107,7 @@ def fit(
 
     `folds` (n,) are these rows' fold ids, the inner folds. With a single one nothing can be validated: defaults
     stand, boosters have no trees and the optimal blend is chosen. `study` begins the names of Optuna studies in
-    `journal`. `groups` (n,): see `choose`.
+    `where`. `groups` (n,): see `choose`.
     """
     position = settings.symmetric is not True
     bench = _Bench(meta, labels, folds)
@@ -127,7 +127,7 @@ def fit(
         mirrored = not tells_places_apart([*starts.values()][-1], meta, labels, folds, settings)
     tuned = {}
     for name, start in starts.items():
-        booster, found = fit_booster(start, meta, labels, folds, mirrored, settings, journal, f"{study}-{name}")
+        booster, found = fit_booster(start, meta, labels, folds, mirrored, settings, where, f"{study}-{name}")
         if found is not None:
             tuned[name] = found
         inner = bench.inner["regression" if start.bases else "prior"] if found is None else np.log(found.probabilities)

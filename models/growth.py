@@ -37,11 +37,15 @@ class InnerFold:
 
 @dataclass(frozen=True)
 class Growth:
-    """Mean log losses (rounds + 1, inner folds), of which row 0 is the margin alone; the best round; its inner OOF."""
+    """Mean log losses (rounds + 1, inner folds), of which row 0 is the margin alone; the best round; its inner OOF.
+
+    start, loss: mean log loss over all inner rows without trees and at the best round.
+    """
 
     losses: np.ndarray
     rounds: int
     probabilities: np.ndarray
+    start: float
     loss: float
 
 
@@ -84,16 +88,24 @@ def inner_folds(
     return result
 
 
-def grow(inner: Sequence[InnerFold], params: Mapping[str, Any], rounds: int, patience: int) -> Growth:
+def grow(
+    inner: Sequence[InnerFold],
+    params: Mapping[str, Any],
+    rounds: int,
+    patience: int,
+    watch: Callable[[int, float], None] = lambda rounds, lowest: None,
+) -> Growth:
     """Grows one booster per inner fold, a round at a time, up to `rounds` or `patience` rounds after the best one.
 
-    The best round has the lowest mean loss over all inner rows; it is 0 when no tree helps.
+    The best round has the lowest mean loss over all inner rows; it is 0 when no tree helps. `watch` is called after
+    every round with its number and the lowest loss so far, and may raise to give up.
     """
     boosters = [lgb.Booster(dict(params), fold.data).add_valid(fold.held, "held") for fold in inner]
     best = [softmax(fold.margin) for fold in inner]
     losses = [_losses(best, inner)]
     weights = np.array([len(fold.labels) for fold in inner], dtype=np.float64)
-    best_round, lowest = 0, float(np.average(losses[0], weights=weights))
+    start = float(np.average(losses[0], weights=weights))
+    best_round, lowest = 0, start
     for number in range(1, rounds + 1):
         probabilities = []
         for booster, fold in zip(boosters, inner, strict=True):
@@ -105,10 +117,11 @@ def grow(inner: Sequence[InnerFold], params: Mapping[str, Any], rounds: int, pat
             best_round, lowest, best = number, loss, probabilities
         elif number - best_round >= patience:
             break
+        watch(number, lowest)
     together = np.zeros((int(weights.sum()), 3))
     for fold, values in zip(inner, best, strict=True):
         together[fold.rows] = values
-    return Growth(np.array(losses), best_round, together, lowest)
+    return Growth(np.array(losses), best_round, together, start, lowest)
 
 
 def _losses(probabilities: Sequence[np.ndarray], inner: Sequence[InnerFold]) -> list[float]:

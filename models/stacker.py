@@ -9,7 +9,6 @@ procedure on all rows; which of its candidates is decided on their nested losses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from models.growth import cross_fitted
 from models.linear import softmax
 from models.meta import Meta, make_meta
 from models.stack_settings import STACK, Stack
+from models.studies import Where, open_storage
 from oof.metrics import log_loss, row_losses
 
 
@@ -49,28 +49,30 @@ def stack(
     labels: np.ndarray,
     folds: np.ndarray,
     settings: Stack,
-    journal: Path,
+    where: Where,
     groups: np.ndarray | None = None,
     advance: Callable[[int], None] = lambda fits: None,
+    study: str = "",
 ) -> Nested:
     """Nested predictions of n battles and a final fit on all of them.
 
     labels (n,) are 0, 1, 2; folds (n,) the fold table's ids; groups (n,), if given, mark battles that are not
-    independent, for the standard errors of every choice. `advance` is called after each of the folds + 1 fits.
-    Raises BadInput for fewer than two folds.
+    independent, for the standard errors of every choice. The studies are kept at `where`; their names begin with
+    `study`. `advance` is called after each of the folds + 1 fits. Raises BadInput for fewer than two folds.
     """
     numbers = [int(number) for number in np.unique(folds)]
     if len(numbers) < 2:
         raise BadInput(f"stack: predictions cover only fold {numbers}; run the bases on at least two folds")
+    open_storage(where)  # a database's tables are made once, before several processes want them
     # The fit on all rows is the longest: it starts first.
-    tasks = [(np.ones(len(labels), dtype=bool), "final"), *((folds != k, f"outer-{k}") for k in numbers)]
+    tasks = [(np.ones(len(labels), dtype=bool), f"{study}final"), *((folds != k, f"{study}outer-{k}") for k in numbers)]
     jobs = (
         delayed(fit)(
             meta.rows(rest),
             labels[rest],
             folds[rest],
             settings,
-            journal,
+            where,
             name,
             None if groups is None else groups[rest],
         )

@@ -1,25 +1,27 @@
-"""Tuning the residual booster: an Optuna study in a journal file, its objective the mean log loss of inner folds.
+"""Tuning the residual booster: an Optuna study whose objective is the mean log loss of inner folds.
 
 The inner folds are the fold table's without the outer one. The number of rounds, zero included, is not drawn: each
-trial grows its boosters in step and reads it off their mean loss.
+trial grows its boosters in step and reads it off their mean loss. A trial that is behind the others is pruned: it is
+compared at the same sum of learning rates, not at the same round, or slow learners would never finish.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
+from battles.files import content_hash
 from models.growth import InnerFold, grow
 from models.residual import Recipe, fixed_params
 from models.stack_settings import Stack
+from models.studies import Where, annotate, finished, open_study, value
 
+# Sums of learning rates at which trials are compared.
+MARKS = (0.5, 1.0, 2.0, 4.0)
 # What is tried first, with and without randomised thresholds: slow, shallow trees on few columns at a time.
 FIRST: Mapping[str, Any] = {
     "num_leaves": 12,
@@ -68,66 +70,59 @@ def suggest(trial: optuna.Trial, rows: int, settings: Stack) -> dict[str, Any]:
 
 
 def tune(
-    inner: Sequence[InnerFold], settings: Stack, journal: Path, name: str, first: Sequence[Mapping[str, Any]]
+    inner: Sequence[InnerFold],
+    settings: Stack,
+    where: Where,
+    name: str,
+    first: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
 ) -> Tuned:
-    """Runs the study `name`, `first` recipes first, up to `settings.trials` finished trials.
+    """Runs the study `name`, `first` recipes first, up to `settings.trials` finished or pruned trials.
 
-    The `settings.bag` best trials become recipes.
-
-    A study that is already in the journal goes on where it stopped; a trial that a killed process left
-    running is marked failed.
+    The `settings.bag` best trials become recipes. `about` (JSON values) is kept as the study's attributes.
+    A study that is already there goes on where it stopped (see `open_study`).
     """
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
     rows = sum(len(fold.labels) for fold in inner)
-    study = _study(journal, name, settings, first)
+    study = open_study(where, name, settings.seed, first, about)
     kept: dict[int, np.ndarray] = {}
 
     def objective(trial: optuna.Trial) -> float:
         started = time.perf_counter()
-        growth = grow(inner, fixed | suggest(trial, rows, settings), settings.rounds, settings.patience)
+        params = fixed | suggest(trial, rows, settings)
+        trial.set_user_attr("params_hash", content_hash(params)[:16])
+        growth = grow(inner, params, settings.rounds, settings.patience, _watch(trial, params["learning_rate"]))
         kept[trial.number] = growth.probabilities
         trial.set_user_attr("rounds", growth.rounds)
         trial.set_user_attr("fold_losses", growth.losses[growth.rounds].tolist())
-        trial.set_user_attr("margin_losses", growth.losses[0].tolist())
+        trial.set_user_attr("margin_loss", growth.start)
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
         return growth.loss
 
-    finished = _finished(study)
-    study.optimize(objective, n_trials=max(settings.trials - len(finished), 0))
-    best = sorted(_finished(study), key=_loss)[: settings.bag]
+    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    study.optimize(objective, n_trials=max(settings.trials - done, 0))
+    best = finished(study)[: settings.bag]
     recipes = []
     for place, trial in enumerate(best):
         recipe = Recipe({**fixed, **trial.params, "seed": settings.seed + place}, int(trial.user_attrs["rounds"]))
         recipes.append(recipe)
         if trial.number not in kept:
             kept[trial.number] = grow(inner, fixed | trial.params, recipe.rounds, settings.patience).probabilities
+    annotate(study)
     logs = np.mean([np.log(kept[trial.number]) for trial in best], axis=0)
-    return Tuned(recipes, _loss(best[0]), np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True))
+    return Tuned(recipes, value(best[0]), np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True))
 
 
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def _watch(trial: optuna.Trial, learning_rate: float) -> Callable[[int, float], None]:
+    """Reports the lowest loss so far each time the sum of learning rates passes a mark, and prunes there."""
+    passed = 0
 
+    def watch(rounds: int, lowest: float) -> None:
+        nonlocal passed
+        while passed < len(MARKS) and rounds * learning_rate >= MARKS[passed]:
+            trial.report(lowest, passed)
+            passed += 1
+            if trial.should_prune():
+                raise optuna.TrialPruned
 
-def _loss(trial: FrozenTrial) -> float:
-    if trial.value is None:
-        raise RuntimeError(f"trial {trial.number} finished without a value")
-    return trial.value
-
-
-def _study(journal: Path, name: str, settings: Stack, first: Sequence[Mapping[str, Any]]) -> optuna.Study:
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-    started = len(study.get_trials(deepcopy=False))
-    if not started:
-        for recipe in first:
-            study.enqueue_trial(dict(recipe))
-    # A study that goes on must not draw the random start again.
-    study.sampler = optuna.samplers.TPESampler(
-        seed=settings.seed + started, multivariate=True, n_startup_trials=8, constant_liar=False
-    )
-    return study
+    return watch

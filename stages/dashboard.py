@@ -9,13 +9,14 @@ from stages.common import guarded, parser
 
 def main() -> None:
     arguments = parser(__doc__)
+    arguments.add_argument("--storage", default="", help="database URL of the studies; the run's journal without")
     arguments.add_argument("--port", type=int, default=8080)
     given = arguments.parse_args()
-    study = Path("models", given.run, "stack", "study.journal")
-    if not study.exists():
+    study = given.storage or str(Path("models", given.run, "stack", "study.journal"))
+    if not given.storage and not Path(study).exists():
         raise BadInput(f"{study}: no study yet; run `make stack RUN={given.run}` first")
     command = Path(".venv", "bin", "optuna-dashboard")
-    words = [str(command), str(study), "--host", "127.0.0.1", "--port", str(given.port)]
+    words = [str(command), study, "--host", "127.0.0.1", "--port", str(given.port)]
     print(f"dashboard: http://127.0.0.1:{given.port} (Ctrl-C ends it)", flush=True)
     os.execv(command, words)
 

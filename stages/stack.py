@@ -18,12 +18,17 @@ from models.stacker import Nested, describe, leave_one_out, stack
 from models.suspect import suspects
 from oof import table
 from report.scores import score, text_table
-from stages.common import code_version, guarded, has_test, library_versions, run_argument, section, stamp
+from stages.common import code_version, guarded, has_test, library_versions, parser, section, stamp
 
 
 def main() -> None:
-    run = run_argument("Tunes, compares and ships the stacker on the run's base models and features.")
+    arguments = parser("Tunes, compares and ships the stacker on the run's base models and features.")
+    arguments.add_argument("--storage", default="", help="database URL of the studies; a journal file without")
+    arguments.add_argument("--workers", default="", help="processes side by side, instead of stack.workers")
+    given = arguments.parse_args()
+    run: str = given.run
     settings, params_hash = section(run, "stack", Stack)
+    settings = _with_workers(settings, given.workers, given.storage)
     battles, oof, features, models = (Path(room, run) for room in ("battles", "oof", "features", "models"))
     about = stamp(run, "run")
     names: list[str] = about["bases"]
@@ -49,7 +54,10 @@ def main() -> None:
     folder = models / "stack"
     numbers = kept["fold"].to_numpy()
     with Progress("stack: fits outside each fold and on all", len(np.unique(numbers)) + 1) as progress:
-        nested = stack(meta, votes, numbers, settings, folder / "study.journal", groups, progress.advance)
+        where = given.storage or folder / "study.journal"
+        # A database may hold several runs' studies.
+        prefix = f"{run}-" if given.storage else ""
+        nested = stack(meta, votes, numbers, settings, where, groups, progress.advance, prefix)
     seconds = time.perf_counter() - started
 
     stack_files.save(folder, nested.final.models, nested.shipped, {"bases": names, "settings": settings.model_dump()})
@@ -72,6 +80,19 @@ def main() -> None:
         _predict_test(run, names, nested, metadata)
     without = leave_one_out(probabilities, votes, numbers, settings)
     _report(oof, names, nested, probabilities, votes, groups, seconds, len(covered), without)
+
+
+def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
+    if workers:
+        if not workers.isdecimal() or int(workers) < 1:
+            raise BadInput(f"WORKERS: {workers!r}; give a number of processes, 1 or more")
+        settings = settings.model_copy(update={"workers": int(workers)})
+    if storage.startswith("sqlite") and settings.workers > 1:
+        raise BadInput(
+            f"STORAGE: {storage}: SQLite does not bear {settings.workers} writers (Optuna's FAQ); "
+            "give WORKERS=1, leave STORAGE out for a journal file, or give postgresql://…"
+        )
+    return settings
 
 
 def _predict_test(run: str, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:

@@ -6,11 +6,13 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from optuna_dashboard import get_note
 
 from models.blend import optimal_blend
 from models.growth import InnerFold, inner_folds
 from models.residual import fixed_params
-from models.tuning import FIRST, Tuned, first_recipes, tune
+from models.studies import open_study
+from models.tuning import FIRST, Tuned, _watch, first_recipes, suggest, tune
 from oof.metrics import log_loss
 from tests.models.stacking import QUICK, battles
 
@@ -28,7 +30,7 @@ def _study(journal: Path) -> optuna.Study:
 
 def _tune(inner: list[InnerFold], journal: Path, trials: int, bag: int = 1) -> Tuned:
     settings = QUICK.model_copy(update={"trials": trials, "bag": bag})
-    return tune(inner, settings, journal, "a", first_recipes(settings, randomised=True))
+    return tune(inner, settings, journal, "a", first_recipes(settings, randomised=True), {"rows": 300})
 
 
 def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -> None:
@@ -38,10 +40,13 @@ def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -
     weights = [len(fold.labels) for fold in inner]
     for trial in study.trials:
         assert trial.value == pytest.approx(np.average(trial.user_attrs["fold_losses"], weights=weights))
-        assert trial.value <= np.average(trial.user_attrs["margin_losses"], weights=weights)
+        assert trial.value <= trial.user_attrs["margin_loss"]
+        assert len(trial.user_attrs["params_hash"]) == 16
         assert trial.user_attrs["seconds"] > 0
         assert 0 <= trial.user_attrs["rounds"] <= QUICK.rounds
     assert tuned.loss == study.best_value
+    assert study.user_attrs["rows"] == 300
+    assert f"Best trial: {study.best_trial.number}" in get_note(study)
     labels = battles(300)[1]
     assert log_loss(tuned.probabilities, labels) == pytest.approx(tuned.loss, abs=1e-6)
 
@@ -74,6 +79,35 @@ def test_a_killed_trial_is_marked_failed_and_made_up_for(inner: list[InnerFold],
     _tune(inner, tmp_path / "study.journal", 2)
     states = [trial.state for trial in _study(tmp_path / "study.journal").trials]
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_killed_trials_params_are_tried_again(inner: list[InnerFold], tmp_path: Path) -> None:
+    _tune(inner, tmp_path / "study.journal", 1)
+    study = _study(tmp_path / "study.journal")
+    params = suggest(study.ask(), 300, QUICK)
+    _tune(inner, tmp_path / "study.journal", 2)
+    trials = _study(tmp_path / "study.journal").trials
+    assert trials[1].state == TrialState.FAIL
+    assert trials[-1].params == params
+    assert trials[-1].state == TrialState.COMPLETE
+
+
+def test_a_hopeless_trial_is_pruned_and_one_that_learns_slowly_is_not(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.journal", "a", 0, [], {})
+    for _ in range(5):
+        trial = study.ask()
+        watch = _watch(trial, 0.1)
+        for rounds in range(1, 51):
+            watch(rounds, 1.0 - 0.01 * rounds * 0.1)
+        study.tell(trial, 0.95)
+    slow = _watch(study.ask(), 0.01)
+    for rounds in range(1, 501):  # the same losses at the same sums of learning rates
+        slow(rounds, 1.0 - 0.01 * rounds * 0.01)
+    hopeless = _watch(study.ask(), 0.1)
+    for rounds in range(1, 5):
+        hopeless(rounds, 1.0)
+    with pytest.raises(optuna.TrialPruned):
+        hopeless(5, 1.0)
 
 
 def test_the_same_seed_draws_the_same_trials(inner: list[InnerFold], tmp_path: Path) -> None:
