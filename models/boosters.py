@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from battles.files import content_hash
-from models.growth import Fit, cross_fitted, grow, inner_folds
+from models.growth import Fit, cross_fitted, enough, grow, inner_folds
 from models.meta import Meta
 from models.residual import Level1, Residual, columns, fixed_params
 from models.stack_settings import Stack
@@ -69,8 +69,10 @@ def tells_places_apart(start: Start, meta: Meta, labels: np.ndarray, folds: np.n
     losses = []
     for mirrored in (True, False):
         inner = inner_folds(start.fit, meta, labels, folds, mirrored, _fixed(settings), start.bases)
-        growth = grow(inner, recipe, settings.rounds, settings.patience)
-        losses.append(row_losses(growth.probabilities, labels))
+        compared = enough(inner, settings.tuning_rows)
+        growth = grow(compared, recipe, settings.rounds, settings.patience)
+        rows = np.concatenate([fold.rows for fold in compared])
+        losses.append(row_losses(growth.probabilities[rows], labels[rows]))
     return float((losses[0] - losses[1]).mean()) > 2 * paired_standard_error(*losses)
 
 

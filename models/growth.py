@@ -88,6 +88,12 @@ def inner_folds(
     return result
 
 
+def enough(inner: Sequence[InnerFold], rows: int) -> Sequence[InnerFold]:
+    """The first inner folds that together hold out `rows` rows, or all of them."""
+    held = np.cumsum([len(fold.labels) for fold in inner])
+    return inner[: int(np.searchsorted(held, rows)) + 1]
+
+
 def grow(
     inner: Sequence[InnerFold],
     params: Mapping[str, Any],
@@ -118,7 +124,8 @@ def grow(
         elif number - best_round >= patience:
             break
         watch(number, lowest)
-    together = np.zeros((int(weights.sum()), 3))
+    # Of inner folds that are left out there are no predictions.
+    together = np.full((max(fold.rows.max() for fold in inner) + 1, 3), np.nan)
     for fold, values in zip(inner, best, strict=True):
         together[fold.rows] = values
     return Growth(np.array(losses), best_round, together, start, lowest)

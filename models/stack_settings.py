@@ -29,6 +29,7 @@ class Stack(Section):
     """How the stacker is tuned and what may compete.
 
     trials: Optuna trials per outer fold (and once more for the model that ships).
+    tuning_rows: held-out rows that are enough to compare trials on; a trial is grown on so many inner folds only.
     rounds: most boosting rounds of a trial; patience: rounds without a better inner loss that end a trial.
     learning_rate: range that is searched. bag: boosters over seeds that a fitted residual averages.
     max_bin: histogram bins of a column. symmetric: whether exchanging A and B must exchange the prediction
@@ -37,6 +38,7 @@ class Stack(Section):
     """
 
     trials: Annotated[int, Field(ge=1)] = 20
+    tuning_rows: Positive = 10_000
     rounds: Positive = 400
     patience: Positive = 40
     learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.02, 0.1)

@@ -15,7 +15,8 @@ import optuna
 from optuna.trial import TrialState
 
 from battles.files import content_hash
-from models.growth import InnerFold, grow
+from models.growth import Growth, InnerFold, enough, grow
+from models.linear import softmax
 from models.residual import Recipe, fixed_params
 from models.stack_settings import Stack
 from models.studies import Where, annotate, finished, open_study, value
@@ -79,20 +80,22 @@ def tune(
 ) -> Tuned:
     """Runs the study `name`, `first` recipes first, up to `settings.trials` finished or pruned trials.
 
-    The `settings.bag` best trials become recipes. `about` (JSON values) is kept as the study's attributes.
-    A study that is already there goes on where it stopped (see `open_study`).
+    A trial is scored on as many inner folds as hold `settings.tuning_rows` rows. The `settings.bag` best trials are
+    grown on all inner folds and become recipes, with the number of rounds that is best there. `about` (JSON values)
+    is kept as the study's attributes. A study that is already there goes on where it stopped (see `open_study`).
     """
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
     rows = sum(len(fold.labels) for fold in inner)
+    scored = enough(inner, settings.tuning_rows)
     study = open_study(where, name, settings.seed, first, about)
-    kept: dict[int, np.ndarray] = {}
+    kept: dict[int, Growth] = {}
 
     def objective(trial: optuna.Trial) -> float:
         started = time.perf_counter()
         params = fixed | suggest(trial, rows, settings)
         trial.set_user_attr("params_hash", content_hash(params)[:16])
-        growth = grow(inner, params, settings.rounds, settings.patience, _watch(trial, params["learning_rate"]))
-        kept[trial.number] = growth.probabilities
+        growth = grow(scored, params, settings.rounds, settings.patience, _watch(trial, params["learning_rate"]))
+        kept[trial.number] = growth
         trial.set_user_attr("rounds", growth.rounds)
         trial.set_user_attr("fold_losses", growth.losses[growth.rounds].tolist())
         trial.set_user_attr("margin_loss", growth.start)
@@ -102,15 +105,15 @@ def tune(
     done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
     study.optimize(objective, n_trials=max(settings.trials - done, 0))
     best = finished(study)[: settings.bag]
-    recipes = []
+    recipes, logs = [], []
     for place, trial in enumerate(best):
-        recipe = Recipe({**fixed, **trial.params, "seed": settings.seed + place}, int(trial.user_attrs["rounds"]))
-        recipes.append(recipe)
-        if trial.number not in kept:
-            kept[trial.number] = grow(inner, fixed | trial.params, recipe.rounds, settings.patience).probabilities
+        growth = kept.get(trial.number)
+        if growth is None or len(scored) < len(inner):
+            growth = grow(inner, fixed | trial.params, settings.rounds, settings.patience)
+        recipes.append(Recipe({**fixed, **trial.params, "seed": settings.seed + place}, growth.rounds))
+        logs.append(np.log(growth.probabilities))
     annotate(study)
-    logs = np.mean([np.log(kept[trial.number]) for trial in best], axis=0)
-    return Tuned(recipes, value(best[0]), np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True))
+    return Tuned(recipes, value(best[0]), softmax(np.mean(logs, axis=0)))
 
 
 def _watch(trial: optuna.Trial, learning_rate: float) -> Callable[[int, float], None]:

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from models.blend import optimal_blend
-from models.growth import InnerFold, inner_folds
+from models.growth import InnerFold, enough, grow, inner_folds
 from models.residual import fixed_params
 from models.studies import open_study
 from models.tuning import FIRST, Tuned, _watch, first_recipes, suggest, tune
@@ -108,6 +108,20 @@ def test_a_hopeless_trial_is_pruned_and_one_that_learns_slowly_is_not(tmp_path: 
         hopeless(rounds, 1.0)
     with pytest.raises(optuna.TrialPruned):
         hopeless(5, 1.0)
+
+
+def test_of_many_battles_some_inner_folds_are_enough_to_compare_trials(inner: list[InnerFold], tmp_path: Path) -> None:
+    sizes = [len(fold.labels) for fold in inner]
+    assert [len(enough(inner, rows)) for rows in (1, sizes[0], sizes[0] + 1, 10**6)] == [1, 1, 2, len(inner)]
+    settings = QUICK.model_copy(update={"trials": 2, "tuning_rows": 1})
+    tuned = tune(inner, settings, tmp_path / "study.journal", "a", first_recipes(settings, True), {})
+    trials = _study(tmp_path / "study.journal").trials
+    assert [len(trial.user_attrs["fold_losses"]) for trial in trials] == [1, 1]
+    # What becomes of the best one is seen on all of them.
+    assert tuned.probabilities.shape == (300, 3)
+    assert np.isfinite(tuned.probabilities).all()
+    recipe = tuned.recipes[0]
+    assert recipe.rounds == grow(inner, recipe.params, settings.rounds, settings.patience).rounds
 
 
 def test_the_same_seed_draws_the_same_trials(inner: list[InnerFold], tmp_path: Path) -> None:
