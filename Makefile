@@ -17,6 +17,7 @@ BASES ?=
 FEATURES ?=
 ALLOW_SUSPECT ?=
 WORKERS ?=
+NPROC ?=
 STORAGE ?=
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 
@@ -69,7 +70,7 @@ ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
 $(PARAMS)/run.mk: .venv/installed FORCE
 	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
 	  --folds '$(FOLDS)' --overrides '$(SET)' --table '$(TABLE)' --bases '$(BASES)' --features '$(FEATURES)' \
-	  --allow-suspect '$(ALLOW_SUSPECT)'
+	  --allow-suspect '$(ALLOW_SUSPECT)' --nproc '$(NPROC)'
 include $(PARAMS)/run.mk
 
 MAKEFLAGS += -j$(JOBS)

@@ -1,4 +1,6 @@
-"""Seconds and memory of the stacker on many battles: `python -m benchmarks.stack_size [--rows N] [--columns C] [--trials T]`.
+"""Seconds and memory of the stacker on many battles.
+
+    python -m benchmarks.stack_size [--rows N] [--columns C] [--trials T]
 
 The battles are drawn: four bases that see the true logits through noise, and features of which a tenth say something.
 """

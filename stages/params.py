@@ -24,7 +24,13 @@ def main() -> None:
     for name in ("profile", "train", "test", "folds", "overrides", "table", "bases", "features"):
         arguments.add_argument(f"--{name}", default="")
     arguments.add_argument("--allow-suspect", default="", choices=("", "0", "1"))
+    arguments.add_argument("--nproc", default="")
     given = arguments.parse_args()
+    if given.nproc not in ("", "1"):
+        raise BadInput(
+            f"NPROC: {given.nproc}: a base runs in one process so far; give several cards a base each: "
+            "CUDA_VISIBLE_DEVICES=0 make oof-llama, CUDA_VISIBLE_DEVICES=1 make oof-gemma2"
+        )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", given.run):
         raise BadInput(f"RUN: {given.run!r} must be letters, digits, '.', '_' and '-', as it names a folder")
     sections = config.load(given.params, given.profile, given.run, given.overrides, table=bool(given.table))
