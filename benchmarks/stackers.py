@@ -3,29 +3,33 @@
     python -m benchmarks.stackers --table lmsys_base_predictions.parquet
 
 The table holds four base models' probabilities of 7,026 battles of the competition. Beside the candidates of this
-project stand what people use instead: the arithmetic mean, scikit-learn's multinomial logistic regression on
-log-probabilities, LightGBM from scratch on the same columns. Nothing is tuned for these three.
+project stand, marked by a star, what people use instead, on the bases' log-probabilities and without tuning: the
+mean of the two language models, scikit-learn's multinomial logistic regression and its StackingClassifier, LightGBM
+from scratch, and LightGBM on the regression's residual.
 """
 
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from models.linear import softmax
 from models.meta import Meta, make_meta
-from models.residual import columns
 from models.stack_settings import STACK, Stack
 from models.stacker import stack
+from oof import elsewhere
 from oof.metrics import expected_calibration_error, log_loss
 
 BASES = ("llm_1", "llm_2", "tfidf", "embedding")
-CLASSES = ("model_a", "model_b", "tie")
 
 
 def main() -> None:
@@ -50,31 +54,21 @@ def main() -> None:
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Probabilities by base of the rows that every base covers, and their votes."""
-    names = {base: [f"{base}_winner_{name}" for name in CLASSES] for base in BASES}
-    table = pd.read_parquet(path).dropna(subset=[column for part in names.values() for column in part])
-    values = {base: table[part].to_numpy(dtype=np.float64) for base, part in names.items()}
-    return {base: p / p.sum(axis=1, keepdims=True) for base, p in values.items()}, table["label"].to_numpy()
+    found = elsewhere.read(path, BASES, [])
+    return dict(found.probabilities), found.labels
 
 
 def _split(
     probabilities: dict[str, np.ndarray], meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack
 ) -> dict[str, float]:
-    result = {
-        "mean of the two LLMs": log_loss((probabilities["llm_1"] + probabilities["llm_2"]) / 2, labels),
-    }
+    result = {"* mean of the two LLMs": log_loss((probabilities["llm_1"] + probabilities["llm_2"]) / 2, labels)}
     logs = np.hstack([np.log(np.maximum(p, 1e-6)) for p in probabilities.values()])
-    table = columns(meta, np.zeros((len(labels), 3)), bases=True)
-    scratch = np.zeros((len(labels), 3))
-    regression = np.zeros((len(labels), 3))
-    params = {"objective": "multiclass", "num_class": 3, "learning_rate": 0.05, "num_leaves": 15, "verbosity": -1}
-    for fold in np.unique(folds):
-        held = folds == fold
-        rest = ~held
-        regression[held] = LogisticRegression(max_iter=1000).fit(logs[rest], labels[rest]).predict_proba(logs[held])
-        data = lgb.Dataset(table[rest], labels[rest])
-        scratch[held] = lgb.train(params | {"num_threads": 1}, data, 100).predict(table[held])
-    result["scikit-learn's logistic regression"] = log_loss(regression, labels)
-    result["LightGBM from scratch"] = log_loss(scratch, labels)
+    for name, fit in OTHERS.items():
+        predicted = np.zeros((len(labels), 3))
+        for fold in np.unique(folds):
+            held = folds == fold
+            predicted[held] = fit(logs[~held], labels[~held], logs[held])
+        result[f"* {name}"] = log_loss(predicted, labels)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         nested = stack(meta, labels, folds, settings, Path(folder) / "study.journal")
@@ -82,6 +76,47 @@ def _split(
     result["calibration error of the stack"] = expected_calibration_error(nested.probabilities[STACK], labels)
     result["seconds"] = time.perf_counter() - started
     return result
+
+
+def _regression(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.asarray(LogisticRegression(max_iter=1000).fit(x, y).predict_proba(new))
+
+
+def _stacking_classifier(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+    members = [
+        ("regression", LogisticRegression(max_iter=1000)),
+        ("booster", HistGradientBoostingClassifier(learning_rate=0.05, max_leaf_nodes=15, max_iter=100)),
+    ]
+    model = StackingClassifier(members, LogisticRegression(max_iter=1000), cv=5)
+    return np.asarray(model.fit(x, y).predict_proba(new))
+
+
+def _scratch(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.asarray(lgb.train(LIGHTGBM | {"learning_rate": 0.05}, lgb.Dataset(x, y), 100).predict(new))
+
+
+def _residual(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """What one writes by hand: trees on top of a logistic regression, its in-sample log-odds as init_score."""
+    base = LogisticRegression(max_iter=1000).fit(x, y)
+    data = lgb.Dataset(x, y, init_score=base.decision_function(x))
+    booster = lgb.train(LIGHTGBM | {"learning_rate": 0.03, "min_child_samples": 100}, data, 60)
+    return np.asarray(softmax(booster.predict(new, raw_score=True) + base.decision_function(new)))
+
+
+LIGHTGBM: dict[str, Any] = {
+    "objective": "multiclass",
+    "num_class": 3,
+    "num_leaves": 15,
+    "verbosity": -1,
+    "num_threads": 1,
+    "seed": 0,
+}
+OTHERS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "scikit-learn's logistic regression": _regression,
+    "scikit-learn's StackingClassifier": _stacking_classifier,
+    "LightGBM from scratch": _scratch,
+    "LightGBM on the regression's residual": _residual,
+}
 
 
 if __name__ == "__main__":
