@@ -26,7 +26,7 @@ class Inputs:
     """The tables of one run, all of the same n voted battles in the same order.
 
     battles: `id`, the winners and, if the battles have them, the models' names. lengths: log(1 + characters) of
-    A and B, (n, 2). curves: base → fold → training curve. scores: `oof/<run>/metrics.json` of the stacker.
+    A and B, (n, 2), NaN where they are not known. curves: base → fold → training curve. scores: `oof/<run>/metrics.json` of the stacker.
     """
 
     run: str
@@ -67,10 +67,12 @@ def _battles(path: Path) -> pd.DataFrame:
 def _lengths(path: Path, ids: pd.Series) -> np.ndarray:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make features` first")
-    found = read_table(path, columns=[ID, *LENGTHS])
+    known = set(LENGTHS) <= set(pq.read_schema(path).names)
+    found = read_table(path, columns=[ID, *(LENGTHS if known else ())])
     if found[ID].tolist() != ids.tolist():
         raise BadInput(f"{path}: its ids are not the run's battles in their order; delete it and run `make features`")
-    return found[list(LENGTHS)].to_numpy(dtype=np.float64)
+    # Predictions made elsewhere come without texts.
+    return found[list(LENGTHS)].to_numpy(dtype=np.float64) if known else np.full((len(ids), 2), np.nan)
 
 
 def _curves(folder: Path) -> dict[int, pd.DataFrame]:

@@ -168,7 +168,9 @@ def verbosity(findings: Findings, images: Images) -> Section:
         "should mostly stay within the error bars."
     )
     if "verbosity" not in images:
-        return Section("verbosity", "Verbosity", lead, [paragraph("All pairs of responses are equally long.")])
+        return Section(
+            "verbosity", "Verbosity", lead, [paragraph("The lengths of responses are not known, or all equal.")]
+        )
     what = "Win rate of the longer response by tenth of the length ratio, votes and stack"
     return Section("verbosity", "Verbosity", lead, [image(images["verbosity"], what)])
 

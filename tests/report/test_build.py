@@ -135,7 +135,18 @@ def test_without_curves_names_or_lengths_the_rest_is_reported(tmp_path: Path) ->
     markup = (out / "index.html").read_text()
     assert "Training curves" not in markup
     assert "No battle of this run names both of its models" in markup
-    assert "equally long" in markup
+    assert "lengths of responses are not known" in markup
+
+
+def test_battles_without_texts_are_reported(tmp_path: Path) -> None:
+    found, lengths, logits = battles(60)
+    write_run(tmp_path, found, lengths, logits)
+    path = tmp_path / "features" / RUN / "train.parquet"
+    read_table(path, columns=["id"]).to_parquet(path)
+    inputs = read(RUN, BASES, tmp_path)
+    assert np.isnan(inputs.lengths).all()
+    build(inputs, tmp_path / "out")
+    assert "lengths of responses are not known" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_one_name_that_only_meets_itself(tmp_path: Path) -> None:
