@@ -51,10 +51,10 @@ def verbosity(
 ) -> pd.DataFrame:
     """How often the longer response wins (a tie counts half), by how much longer it is.
 
-    `lengths` (n, 2) are log(1 + characters) of A and B; `predicted` (n, 3) probabilities. Battles of equal or
-    unknown length (NaN) are left out; the others are cut into `parts` of equal size by length ratio. Columns: `ratio_from`, `ratio_to`,
-    `battles`, `votes`, `standard_error` (of `votes`, clustered by `groups`) and `predicted`: the mean of the
-    predicted probability that the longer wins plus half that of a tie.
+    `lengths` (n, 2) are log(1 + characters) of A and B; `predicted` (n, 3) probabilities. Battles of equal or unknown
+    length (NaN) are left out; the others are cut into `parts` of equal size by length ratio. Columns: `ratio_from`,
+    `ratio_to`, `battles`, `votes`, `standard_error` (of `votes`, clustered by `groups`) and `predicted`: the mean of
+    the predicted probability that the longer wins plus half that of a tie.
     """
     difference = lengths[:, 0] - lengths[:, 1]
     apart = np.flatnonzero(np.abs(difference) > 0)

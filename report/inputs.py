@@ -25,8 +25,9 @@ LENGTHS = ("chars_a", "chars_b")
 class Inputs:
     """The tables of one run, all of the same n voted battles in the same order.
 
-    battles: `id`, the winners and, if the battles have them, the models' names. lengths: log(1 + characters) of
-    A and B, (n, 2), NaN where they are not known. curves: base → fold → training curve. scores: `oof/<run>/metrics.json` of the stacker.
+    battles: `id`, the winners and, if the battles have them, the models' names. lengths: log(1 + characters) of A and
+    B, (n, 2), NaN where they are not known. curves: base → fold → training curve. scores: `oof/<run>/metrics.json`
+    of the stacker.
     """
 
     run: str
