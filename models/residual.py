@@ -32,7 +32,8 @@ def columns(meta: Meta, margin: np.ndarray, bases: bool) -> pd.DataFrame:
     if bases:
         names, values = ("margin_lead", "margin_tie", *names), np.column_stack([*from_logits(margin), values])
     # LightGBM refuses JSON's special characters in names.
-    return pd.DataFrame(values, columns=[re.sub(r"[^\w+.-]", "_", name) for name in names])
+    names = tuple(re.sub(r"[^\w+.-]", "_", name) for name in names)
+    return pd.DataFrame(values.astype(np.float32), columns=names)
 
 
 def fixed_params(seed: int, threads: int, max_bin: int) -> dict[str, Any]:
@@ -81,7 +82,6 @@ def dataset(
         init_score=start,
         reference=reference,
         params=dict(params),
-        free_raw_data=False,
     )
 
 
