@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib.externals.loky import get_reusable_executor
 
 from battles.swap import NEGATE, SAME
 from models.linear import softmax
@@ -68,6 +69,7 @@ def main() -> None:
     for name in (STACK, *nested.final.models):
         print(f"  {name:<12}{log_loss(nested.probabilities[name], votes):.5f}")
     print(f"ships {nested.shipped}; seconds by candidate, all fits: {nested.seconds()}")
+    get_reusable_executor().shutdown(wait=True)  # the memory of workers counts once they have ended
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory: {own:.2f} GB here, {worker:.2f} GB in the largest worker")
