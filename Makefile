@@ -117,9 +117,9 @@ oof-$(1): $(call oof-of,$(1))
 	@echo 'oof-$(1): $$< is up to date'
 endef
 $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
+endif
 oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
-endif
 
 $(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILES)
 	@$(PY) -m stages.stack --run $(RUN) --storage '$(STORAGE)' --workers '$(WORKERS)'

@@ -46,7 +46,12 @@ def open_study(
     running is marked failed, and its params are tried again.
     """
     study = optuna.create_study(
-        storage=open_storage(where), study_name=name, direction="minimize", load_if_exists=True, pruner=_pruner()
+        storage=open_storage(where),
+        study_name=name,
+        direction="minimize",
+        load_if_exists=True,
+        # Behind the median of the others at the same mark (see `models.tuning`).
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     started = len(study.get_trials(deepcopy=False))
     if not started:
@@ -88,8 +93,3 @@ def annotate(study: optuna.Study) -> None:
         f"without trees {margin:.5f}. As the best of many on the folds it was chosen on, it is optimistic: "
         f"the figure to trust is the nested one in `metrics.json`.\n\n| param | value |\n|---|---|\n{params}\n",
     )
-
-
-def _pruner() -> optuna.pruners.BasePruner:
-    """Ends trials that are behind the median of the others at the same sum of learning rates."""
-    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=0)

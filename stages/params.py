@@ -36,6 +36,7 @@ def main() -> None:
     sections = config.load(given.params, given.profile, given.run, given.overrides, table=bool(given.table))
     stamps = _stamps(sections, given)
     fragment = _fragment(sections, stamps, given.run)
+    _refuse_another_kind(Path("battles", given.run, "params", "inputs.json"), stamps["inputs"], given.run)
     # Nothing is written before everything is known to be right.
     folder = Path("battles", given.run, "params")
     for name, value in stamps.items():
@@ -105,6 +106,22 @@ def _table(given: Any) -> dict[str, Any]:
     return {"train": None, "test": None, "table": {**source, "bases": bases, "features": features}}
 
 
+def _kind(inputs: dict[str, Any]) -> str:
+    return "TABLE" if inputs["table"] else "TRAIN" if inputs["train"]["sha256"] else "the embedded sample"
+
+
+def _refuse_another_kind(path: Path, inputs: dict[str, Any], run: str) -> None:
+    """A run is of one kind: a forgotten variable must not replace hours of work by the sample's."""
+    if not path.exists():
+        return
+    before, now = _kind(json.loads(path.read_text(encoding="utf-8"))), _kind(inputs)
+    if before != now:
+        raise BadInput(
+            f"RUN: {run} was made from {before}, this call is of {now}; give the variables of the first call again, "
+            f"another RUN, or remove it: make clean RUN={run}"
+        )
+
+
 def _names(text: str) -> list[str]:
     return [word for word in text.replace(",", " ").split() if word]
 
@@ -122,7 +139,7 @@ def _fragment(sections: dict[str, Section], stamps: dict[str, Any], run: str) ->
     assert isinstance(tiny, Tiny)
     root = config.TINY_ROOT.replace("{run}", run)
     inputs = stamps["inputs"]
-    source = "table" if inputs["table"] else "sample" if inputs["train"]["sha256"] is None else "user"
+    source = {"TABLE": "table", "TRAIN": "user"}.get(_kind(inputs), "sample")
     lines = [
         f"NAMES := {' '.join(stamps['run']['bases'])}",
         f"JOBS := {settings.jobs}",

@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from battles.errors import BadInput
 from stages import params
 
 YAML = """
@@ -68,9 +70,23 @@ def test_make_is_told_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NEEDS_small := models/r/tiny/one/config.json" in fragment
     assert "HAS_TEST := " in fragment
     assert "SOURCE := user" in fragment
+    shutil.rmtree("battles")
     _call(monkeypatch, "--profile", "own")
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
     assert {"NAMES := tfidf", "JOBS := 2", "THREADS := 1", "HAS_TEST := yes", "SOURCE := sample"} < set(fragment)
+
+
+def test_a_run_is_not_turned_into_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, *USER)
+    with pytest.raises(BadInput, match="RUN: r was made from TRAIN, this call is of the embedded sample"):
+        _call(monkeypatch, "--profile", "own")
+    table = ("--profile", "user", "--table", "train.csv", "--bases", "one")
+    with pytest.raises(BadInput, match=r"this call is of TABLE; .* make clean RUN=r"):
+        _call(monkeypatch, *table)
+    assert all(path.stat().st_mtime_ns == 1 for path in Path("battles/r/params").glob("*"))
+    shutil.rmtree("battles")
+    _call(monkeypatch, *table)
+    assert "SOURCE := table" in Path("battles/r/params/run.mk").read_text()
 
 
 def test_a_tiny_backbone_that_is_not_declared_is_refused(
