@@ -1,6 +1,6 @@
 """Seconds and memory of the stacker on many battles.
 
-    python -m benchmarks.stack_size [--rows N] [--columns C] [--trials T]
+    python -m benchmarks.stack_size [--rows N] [--columns C] [--trials T] [--rounds R]
 
 The battles are drawn: four bases that see the true logits through noise, and features of which a tenth say something.
 """
@@ -50,13 +50,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=57477)
     parser.add_argument("--columns", type=int, default=60)
     parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=Stack().rounds, help="most boosting rounds of a trial")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     meta, votes = draw(given.rows, given.columns)
     folds = np.random.default_rng(1).integers(0, 5, given.rows)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        settings = Stack(trials=given.trials, workers=given.workers)
+        settings = Stack(trials=given.trials, rounds=given.rounds, workers=given.workers)
         nested = stack(
             meta,
             votes,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from battles.files import content_hash
-from models.growth import Fit, cross_fitted, enough, grow, inner_folds
+from models.growth import grow, inner_folds
+from models.inner import Fit, Level1, cross_fitted, enough
 from models.meta import Meta
-from models.residual import Level1, Residual, columns, fixed_params
+from models.residual import Residual, columns, fixed_params
 from models.stack_settings import Stack
 from models.studies import Where
 from models.tuning import Tuned, first_recipes, tune
@@ -56,24 +57,38 @@ def fit_booster(
         "mirrored": mirrored,
         "settings_hash": content_hash(settings.model_dump())[:16],
     }
-    tuned = tune(inner, settings, where, name, first_recipes(settings, randomised=start.bases), about)
+    scored = len(enough(folds, settings.tuning_rows))
+    tuned = tune(inner, scored, settings, where, name, first_recipes(settings, randomised=start.bases), about)
     logits = cross_fitted(start.fit, meta, labels, folds)
     return Residual.fit(start.margin, meta, logits, labels, tuned.recipes, mirrored, start.bases), tuned
 
 
-def tells_places_apart(start: Start, meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack) -> bool:
-    """Whether trees that may tell A's place from B's beat mirrored ones on inner folds by two standard errors."""
-    if len(np.unique(folds)) < 2:
+def tells_places_apart(
+    start: Start,
+    meta: Meta,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    settings: Stack,
+    groups: np.ndarray | None = None,
+) -> bool:
+    """Whether trees that may tell A's place from B's beat mirrored ones on inner folds by two standard errors.
+
+    groups (n,), if given, mark rows that are not independent.
+    """
+    compared = enough(folds, settings.tuning_rows)
+    if not len(compared):
         return False
+    rows = np.flatnonzero(np.isin(folds, compared))
     recipe = _fixed(settings) | dict(first_recipes(settings, randomised=start.bases)[0])
-    losses = []
-    for mirrored in (True, False):
-        inner = inner_folds(start.fit, meta, labels, folds, mirrored, _fixed(settings), start.bases)
-        compared = enough(inner, settings.tuning_rows)
-        growth = grow(compared, recipe, settings.rounds, settings.patience)
-        rows = np.concatenate([fold.rows for fold in compared])
-        losses.append(row_losses(growth.probabilities[rows], labels[rows]))
-    return float((losses[0] - losses[1]).mean()) > 2 * paired_standard_error(*losses)
+
+    def losses(mirrored: bool) -> np.ndarray:
+        inner = inner_folds(start.fit, meta, labels, folds, mirrored, _fixed(settings), start.bases, compared)
+        growth = grow(inner, recipe, settings.rounds, settings.patience)
+        return row_losses(growth.probabilities[rows], labels[rows])
+
+    symmetric, free = losses(True), losses(False)
+    error = paired_standard_error(symmetric, free, None if groups is None else groups[rows])
+    return float((symmetric - free).mean()) > 2 * error
 
 
 def _fixed(settings: Stack) -> dict[str, Any]:
@@ -86,6 +101,6 @@ def _fingerprint(
     """Eight hex digits of everything a trial's loss depends on: a study is resumed on the same data only."""
     table = columns(meta, np.zeros((len(labels), 3)), bases=True)
     arrays: Sequence[np.ndarray] = (labels, folds, meta.logs, table.to_numpy())
-    hashes = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays]
+    hashes = [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
     fixed: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
     return content_hash([hashes, list(table.columns), fixed, mirrored, bases])[:8]

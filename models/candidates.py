@@ -9,11 +9,10 @@ import numpy as np
 
 from models import blend
 from models.boosters import Start, fit_booster, tells_places_apart
-from models.growth import Fit, cross_fitted
+from models.inner import Fit, Level1, cross_fitted
 from models.linear import convex_weights, softmax
 from models.meta import Meta
 from models.regression import CROSSINGS, Regression, Strength, choose_strength
-from models.residual import Level1
 from models.stack_settings import AVERAGE, MIX, Stack
 from models.studies import Where
 from models.tuning import Tuned
@@ -117,14 +116,14 @@ def fit(
     bench.fit("blend", partial(blend.optimal_blend, position=position))
     crossings = CROSSINGS if settings.symmetric == "auto" else CROSSINGS[:1] if settings.symmetric else CROSSINGS[-1:]
     for name in ("regression", "features") if meta.has_features else ("regression",):
-        strength = choose_strength(meta, labels, folds, name == "features", crossings)
+        strength = choose_strength(meta, labels, folds, name == "features", crossings, settings.tuning_rows)
         bench.fit(name, _regression(strength, name == "features"))
     starts = {"booster": bench.start("regression", bases=True)}
     if meta.has_features:
         starts["handcrafted"] = bench.start("prior", bases=False)
     mirrored = settings.symmetric is not False
     if settings.symmetric == "auto":
-        mirrored = not tells_places_apart([*starts.values()][-1], meta, labels, folds, settings)
+        mirrored = not tells_places_apart([*starts.values()][-1], meta, labels, folds, settings, groups)
     tuned = {}
     for name, start in starts.items():
         booster, found = fit_booster(start, meta, labels, folds, mirrored, settings, where, f"{study}-{name}")

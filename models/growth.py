@@ -8,12 +8,11 @@ import lightgbm as lgb
 import numpy as np
 
 from battles.swap import swap_probabilities
+from models.inner import Fit, cross_fitted
 from models.linear import softmax
 from models.meta import Meta
-from models.residual import Level1, dataset
+from models.residual import dataset
 from oof.metrics import row_losses
-
-Fit = Callable[[Meta, np.ndarray], Level1]
 
 
 @dataclass(frozen=True)
@@ -49,21 +48,6 @@ class Growth:
     loss: float
 
 
-def cross_fitted(fit: Fit, meta: Meta, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Logits (n, 3) of rows that the model was not fitted on; with one fold only, in-sample ones.
-
-    A booster trained on top of in-sample margins takes them to be better than they will be when it predicts.
-    """
-    numbers = np.unique(folds)
-    if len(numbers) < 2:
-        return fit(meta, labels).logits(meta)
-    logits = np.zeros((len(labels), 3))
-    for fold in numbers:
-        held = folds == fold
-        logits[held] = fit(meta.rows(~held), labels[~held]).logits(meta.rows(held))
-    return logits
-
-
 def inner_folds(
     fit: Fit,
     meta: Meta,
@@ -72,26 +56,23 @@ def inner_folds(
     mirrored: bool,
     params: Mapping[str, Any],
     bases: bool = True,
+    only: np.ndarray | None = None,
 ) -> list[InnerFold]:
-    """Bins the columns once per inner fold, for all trials; `fit` fits the base margin (`bases`: see `columns`)."""
+    """Bins the columns once per inner fold, for all trials; `fit` fits the base margin (`bases`: see `columns`).
+
+    `only`: the folds that are wanted, by default all.
+    """
     result = []
-    for fold in np.unique(folds):
+    for fold in np.unique(folds) if only is None else only:
         held = folds == fold
         rest, votes = meta.rows(~held), labels[~held]
-        data = dataset(rest, cross_fitted(fit, rest, votes, folds[~held]), votes, mirrored, params, bases)
+        logits = cross_fitted(fit, rest, votes, folds[~held])
+        data = dataset(rest, logits, votes, mirrored, params, bases).construct()
         out = meta.rows(held)
         margin = fit(rest, votes).logits(out)
-        other = dataset(out, margin, labels[held], mirrored, params, bases, reference=data)
-        result.append(
-            InnerFold(np.flatnonzero(held), data.construct(), other.construct(), margin, labels[held], mirrored)
-        )
+        other = dataset(out, margin, labels[held], mirrored, params, bases, reference=data).construct()
+        result.append(InnerFold(np.flatnonzero(held), data, other, margin, labels[held], mirrored))
     return result
-
-
-def enough(inner: Sequence[InnerFold], rows: int) -> Sequence[InnerFold]:
-    """The first inner folds that together hold out `rows` rows, or all of them."""
-    held = np.cumsum([len(fold.labels) for fold in inner])
-    return inner[: int(np.searchsorted(held, rows)) + 1]
 
 
 def grow(

@@ -6,6 +6,7 @@ symmetric by construction. The crossed terms (even columns for the lead, odd one
 lead) are what a position effect needs; they have a penalty of their own, and none exist when it is infinite.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,11 @@ from models.meta import Parts
 CLIP = 0.005
 NEWTON_STEPS = 50
 TOLERANCE = 1e-9
+# Rows whose scaled columns exist at a time: a million battles need no more memory for them than these.
+CHUNK = 16384
+
+# The columns of some rows: of the lead (rows, p) and of the tie (rows, q).
+Designs = Callable[[slice], tuple[np.ndarray, np.ndarray]]
 
 
 def to_logits(lead: np.ndarray, tie: np.ndarray) -> np.ndarray:
@@ -46,75 +52,78 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: np.ndarray, odd: bool) -> "Scaler":
-        if not values.shape[1]:
-            return cls(*(np.zeros(0) for _ in range(4)))
-        if odd:
-            high = np.quantile(np.abs(values), 1 - CLIP, axis=0)
-            low, centre = -high, np.zeros(len(high))
-        else:
-            low, high = np.quantile(values, [CLIP, 1 - CLIP], axis=0)
-            centre = np.clip(values, low, high).mean(axis=0)
-        scale = np.sqrt(np.square(np.clip(values, low, high) - centre).mean(axis=0))
-        # A column that is constant here has no weight.
-        return cls(low, high, centre, np.where(scale > TOLERANCE, 1 / np.maximum(scale, TOLERANCE), 0.0))
+        """Fits on columns (n, p), one at a time: of a million rows no second copy of all is made."""
+        found = np.array([_scale(column.astype(np.float64), odd) for column in values.T]).reshape(-1, 4)
+        return cls(*found.T)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         return (np.clip(values, self.low, self.high) - self.centre) * self.weight
 
 
+def _scale(column: np.ndarray, odd: bool) -> tuple[float, float, float, float]:
+    """Bounds, centre and weight of one column (n,)."""
+    if odd:
+        high = np.quantile(np.abs(column), 1 - CLIP)
+        low, centre = -high, 0.0
+    else:
+        low, high = np.quantile(column, [CLIP, 1 - CLIP])
+        centre = np.clip(column, low, high).mean()
+    scale = np.sqrt(np.square(np.clip(column, low, high) - centre).mean())
+    # A column that is constant here has no weight.
+    return low, high, centre, 1 / scale if scale > TOLERANCE else 0.0
+
+
 def newton(
-    lead_columns: np.ndarray,
-    tie_columns: np.ndarray,
-    penalties: np.ndarray,
-    offset: np.ndarray,
-    labels: np.ndarray,
-    start: np.ndarray | None = None,
+    designs: Designs, penalties: np.ndarray, offset: np.ndarray, labels: np.ndarray, start: np.ndarray | None = None
 ) -> np.ndarray:
     """Coefficients (p + q,) that minimise summed log loss + ½ Σ penalty · coefficient².
 
-    lead_columns (n, p) and tie_columns (n, q) are added, times their coefficients, to the offset's (n, 3) lead
-    and tie; penalties (p + q,). Damped Newton; the problem is convex. `start` warms it up.
+    The columns of `designs` are added, times their coefficients, to the offset's (n, 3) lead and tie; penalties are
+    (p + q,). Damped Newton; the problem is convex. `start` warms it up.
     """
-    width = lead_columns.shape[1]
-    lead_0, tie_0 = from_logits(offset)
-    votes = np.eye(3)[labels]
+    width = designs(slice(0, 0))[0].shape[1]
 
-    def forward(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
-        lead = lead_0 + lead_columns @ coefficients[:width]
-        tie = tie_0 + tie_columns @ coefficients[width:]
-        probabilities = softmax(to_logits(lead, tie))
-        loss = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300)).sum()
-        return loss + 0.5 * (penalties * np.square(coefficients)).sum(), probabilities
+    def evaluate(coefficients: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        loss = 0.5 * (penalties * np.square(coefficients)).sum()
+        gradient, hessian = penalties * coefficients, np.diag(penalties + TOLERANCE)
+        for rows in _chunks(len(labels)):
+            lead_columns, tie_columns = designs(rows)
+            lead, tie = from_logits(offset[rows])
+            lead, tie = lead + lead_columns @ coefficients[:width], tie + tie_columns @ coefficients[width:]
+            probabilities, votes = softmax(to_logits(lead, tie)), labels[rows]
+            loss -= np.log(np.maximum(probabilities[np.arange(len(votes)), votes], 1e-300)).sum()
+            error = probabilities - np.eye(3)[votes]
+            gradient[:width] += lead_columns.T @ (error[:, 0] - error[:, 1]) / 2
+            gradient[width:] += tie_columns.T @ error[:, 2]
+            a, b, even = probabilities.T
+            hessian[:width, :width] += (lead_columns * ((a + b - np.square(a - b)) / 4)[:, None]).T @ lead_columns
+            hessian[:width, width:] += (lead_columns * (-(a - b) * even / 2)[:, None]).T @ tie_columns
+            hessian[width:, width:] += (tie_columns * (even * (1 - even))[:, None]).T @ tie_columns
+        hessian[width:, :width] = hessian[:width, width:].T
+        return float(loss), gradient, hessian
 
     coefficients = np.zeros(len(penalties)) if start is None else start
-    loss, probabilities = forward(coefficients)
+    loss, gradient, hessian = evaluate(coefficients)
     for _ in range(NEWTON_STEPS):
-        error = probabilities - votes
-        gradient = np.concatenate([lead_columns.T @ (error[:, 0] - error[:, 1]) / 2, tie_columns.T @ error[:, 2]])
-        gradient += penalties * coefficients
-        a, b, tie = probabilities.T
-        cross = (lead_columns * (-(a - b) * tie / 2)[:, None]).T @ tie_columns
-        hessian = np.block(
-            [
-                [(lead_columns * ((a + b - np.square(a - b)) / 4)[:, None]).T @ lead_columns, cross],
-                [cross.T, (tie_columns * (tie * (1 - tie))[:, None]).T @ tie_columns],
-            ]
-        )
-        hessian[np.diag_indices_from(hessian)] += penalties + TOLERANCE
         step = np.linalg.solve(hessian, gradient)
         decrement = gradient @ step
         if decrement <= TOLERANCE * max(1.0, loss):
             break
         rate = 1.0
         while rate > TOLERANCE:
-            trial, trial_probabilities = forward(coefficients - rate * step)
-            if trial <= loss - 1e-4 * rate * decrement:
+            trial = evaluate(coefficients - rate * step)
+            if trial[0] <= loss - 1e-4 * rate * decrement:
                 break
             rate /= 2
         else:
             break
-        coefficients, loss, probabilities = coefficients - rate * step, trial, trial_probabilities
+        coefficients = coefficients - rate * step
+        loss, gradient, hessian = trial
     return coefficients
+
+
+def _chunks(rows: int) -> Iterator[slice]:
+    return (slice(begin, begin + CHUNK) for begin in range(0, rows, CHUNK))
 
 
 @dataclass(frozen=True)
@@ -141,14 +150,17 @@ class Linear:
         """Fits on `parts` (odd, even); `penalty` is one number or one per column (odd, then even).
 
         Crossed coefficients are penalised `crossing` times as much; with an infinite `crossing` there are none.
-        The tie's constant, and the lead's where crossed terms exist, are free.
+        The tie's constant, and the lead's where crossed terms exist, are free. `start`, fitted on the same rows with
+        another penalty, lends its scalers and warms up.
         """
         odd, even = parts.odd.values, parts.even.values
         if not crossing > 0:
             raise BadInput(f"stack.crossing: {crossing} must be positive; inf makes the regression symmetric")
-        scalers = Scaler.fit(odd, odd=True), Scaler.fit(even, odd=False)
+        if start is None:
+            scalers = Scaler.fit(odd, odd=True), Scaler.fit(even, odd=False)
+        else:
+            scalers = start.odd_scaler, start.even_scaler
         crossed = bool(np.isfinite(crossing))
-        lead, tie = _designs(scalers[0].transform(odd), scalers[1].transform(even), crossed)
         straight = np.broadcast_to(penalty, odd.shape[1] + even.shape[1])
         on_odd, on_even = straight[: odd.shape[1]], straight[odd.shape[1] :]
         free = np.zeros(1)
@@ -157,9 +169,8 @@ class Linear:
             blocks = [on_odd, on_even * crossing, free, on_even, on_odd * crossing, free]
         penalties = np.concatenate(blocks)
         warm = start.coefficients if start is not None and start.crossed == crossed else None
-        return cls(
-            parts.odd.names, parts.even.names, *scalers, crossed, newton(lead, tie, penalties, offset, labels, warm)
-        )
+        coefficients = newton(_designs(parts, *scalers, crossed), penalties, offset, labels, warm)
+        return cls(parts.odd.names, parts.even.names, *scalers, crossed, coefficients)
 
     def logits(self, parts: Parts, offset: np.ndarray) -> np.ndarray:
         """Centred logits (n, 3) of columns that must be those of the fit, in their order."""
@@ -167,19 +178,25 @@ class Linear:
             raise BadInput(
                 f"stack: columns {[*parts.odd.names, *parts.even.names]} differ from those of the fit; stack again"
             )
-        lead, tie = _designs(
-            self.odd_scaler.transform(parts.odd.values), self.even_scaler.transform(parts.even.values), self.crossed
-        )
-        lead_0, tie_0 = from_logits(offset)
-        width = lead.shape[1]
-        return to_logits(lead_0 + lead @ self.coefficients[:width], tie_0 + tie @ self.coefficients[width:])
+        designs = _designs(parts, self.odd_scaler, self.even_scaler, self.crossed)
+        lead, tie = from_logits(offset)
+        for rows in _chunks(len(offset)):
+            on_lead, on_tie = designs(rows)
+            width = on_lead.shape[1]
+            lead[rows] += on_lead @ self.coefficients[:width]
+            tie[rows] += on_tie @ self.coefficients[width:]
+        return to_logits(lead, tie)
 
 
-def _designs(odd: np.ndarray, even: np.ndarray, crossed: bool) -> tuple[np.ndarray, np.ndarray]:
-    ones = np.ones((len(odd), 1))
-    if crossed:
-        return np.hstack([odd, even, ones]), np.hstack([even, odd, ones])
-    return odd, np.hstack([even, ones])
+def _designs(parts: Parts, odd_scaler: Scaler, even_scaler: Scaler, crossed: bool) -> Designs:
+    def designs(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        odd, even = odd_scaler.transform(parts.odd.values[rows]), even_scaler.transform(parts.even.values[rows])
+        ones = np.ones((len(odd), 1))
+        if crossed:
+            return np.hstack([odd, even, ones]), np.hstack([even, odd, ones])
+        return odd, np.hstack([even, ones])
+
+    return designs
 
 
 def convex_weights(

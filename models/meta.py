@@ -7,7 +7,7 @@ speak for A against B and even columns speak for a tie.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ SMALLEST = 1e-6
 
 
 class Block(NamedTuple):
-    """Named columns: values (n, len(names)), float64."""
+    """Named columns: values (n, len(names)), float64 of the bases, float32 of all others."""
 
     names: tuple[str, ...]
     values: np.ndarray
@@ -106,6 +106,7 @@ def make_meta(
         {f"{name}_lead": log[:, 0] - log[:, 1] for name, log in zip(probabilities, logs, strict=True)},
         {f"{name}_tie": 1.5 * log[:, 2] for name, log in zip(probabilities, logs, strict=True)},
         rows,
+        np.float64,
     )
     table = pd.DataFrame(index=range(rows)) if features is None else features
     own, means = _feature_parts(table, swap or {}, rows)
@@ -117,11 +118,13 @@ def _centred(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(logs - logs.mean(axis=1, keepdims=True))
 
 
-def _parts(odd: Mapping[str, np.ndarray], even: Mapping[str, np.ndarray], rows: int) -> Parts:
+def _parts(odd: Mapping[str, np.ndarray], even: Mapping[str, np.ndarray], rows: int, dtype: Any = np.float32) -> Parts:
     blocks = []
     for columns in (odd, even):
-        values = np.column_stack(list(columns.values())) if columns else np.zeros((rows, 0))
-        blocks.append(Block(tuple(columns), values.astype(np.float64)))
+        values = np.empty((rows, len(columns)), dtype=dtype)
+        for number, column in enumerate(columns.values()):
+            values[:, number] = column
+        blocks.append(Block(tuple(columns), values))
     return Parts(*blocks)
 
 
@@ -149,16 +152,15 @@ def _feature_parts(features: pd.DataFrame, swap: Mapping[str, str], rows: int) -
     """
     if len(features) != rows:
         raise BadInput(f"features: {len(features)} rows for {rows} battles; run the features step again")
-    values = features.to_numpy(dtype=np.float64)
-    broken = np.argwhere(~np.isfinite(values))
-    if len(broken):
-        row, column = broken[0]
-        raise BadInput(f"features: column {features.columns[column]}, row {row} is not finite; mend what computes it")
+    for name in features.columns:
+        broken = ~np.isfinite(features[name].to_numpy(dtype=np.float32))
+        if broken.any():
+            raise BadInput(f"features: column {name}, row {broken.argmax()} is not finite; mend what computes it")
     odd, even, means = {}, {}, {}
     for name in features.columns:
         if name not in swap:
             raise BadInput(f"features: column {name} does not declare its exchange; add it to the swap metadata")
-        rule, column = swap[name], features[name].to_numpy(dtype=np.float64)
+        rule, column = swap[name], features[name].to_numpy()
         if rule == NEGATE:
             odd[name] = column
         elif rule == SAME:
@@ -166,7 +168,7 @@ def _feature_parts(features: pd.DataFrame, swap: Mapping[str, str], rows: int) -
         elif rule not in features.columns or rule == name:
             raise BadInput(f"features: column {name} has the partner {rule!r}; name another column, same or negate")
         elif name < rule:
-            partner = features[rule].to_numpy(dtype=np.float64)
+            column, partner = column.astype(np.float64), features[rule].to_numpy(dtype=np.float64)
             means[f"{name}+{rule}"] = (column + partner) / 2
             if not (name.endswith("_a") and swap.get(f"{name[:-2]}_diff") == NEGATE):
                 odd[f"{name}-{rule}"] = column - partner

@@ -4,16 +4,17 @@ Both start from the optimal blend as an offset: the ridge penalty shrinks toward
 ignorance, so a strong penalty is safe. The penalties are chosen by cross-validation over folds of the fold table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from models.blend import Pool, optimal_blend
+from models.inner import enough
 from models.linear import Linear, Scaler, softmax
 from models.meta import Block, Meta, Parts, join
-from oof.metrics import log_loss
+from oof.metrics import row_losses
 
 BASE_PENALTY = 100.0
 PENALTIES = (1000.0, 500.0, 250.0, 120.0, 60.0, 30.0, 10.0)
@@ -37,29 +38,28 @@ class Regression:
     features: bool
 
     @classmethod
-    def fit(
-        cls,
-        meta: Meta,
-        labels: np.ndarray,
-        strength: Strength,
-        features: bool,
-        position: bool,
-        start: "Regression | None" = None,
-    ) -> "Regression":
+    def fit(cls, meta: Meta, labels: np.ndarray, strength: Strength, features: bool, position: bool) -> "Regression":
         """Fits on all rows; without `position` nothing may tell the two places apart."""
-        pool = start.pool if start is not None else optimal_blend(meta, labels, position)
-        columns = _parts(meta, features)
-        bases = len(meta.bases)
-        penalty = [
-            np.where(
-                np.arange(len(part.names)) < bases, BASE_PENALTY if features else strength.penalty, strength.penalty
-            )
-            for part in columns
-        ]
-        crossing = strength.crossing if position else float("inf")
-        warm = start.linear if start is not None else None
-        linear = Linear.fit(columns, labels, pool.logits(meta), np.concatenate(penalty), crossing, warm)
-        return cls(pool, linear, features)
+        return next(cls.path(meta, labels, [strength], features, position))
+
+    @classmethod
+    def path(
+        cls, meta: Meta, labels: np.ndarray, strengths: Sequence[Strength], features: bool, position: bool
+    ) -> Iterator["Regression"]:
+        """One fit per strength on the same rows, each warmed up by the one before."""
+        pool = optimal_blend(meta, labels, position)
+        columns, offset = _parts(meta, features), pool.logits(meta)
+        bases, linear = len(meta.bases), None
+        for strength in strengths:
+            penalty = [
+                np.where(
+                    np.arange(len(part.names)) < bases, BASE_PENALTY if features else strength.penalty, strength.penalty
+                )
+                for part in columns
+            ]
+            crossing = strength.crossing if position else float("inf")
+            linear = Linear.fit(columns, labels, offset, np.concatenate(penalty), crossing, linear)
+            yield cls(pool, linear, features)
 
     def logits(self, meta: Meta) -> np.ndarray:
         """Centred logits (n, 3)."""
@@ -97,37 +97,42 @@ def _lists(value: Any) -> Any:
 
 
 def choose_strength(
-    meta: Meta, labels: np.ndarray, folds: np.ndarray, features: bool, crossings: Sequence[float]
+    meta: Meta, labels: np.ndarray, folds: np.ndarray, features: bool, crossings: Sequence[float], rows: int
 ) -> Strength:
     """The penalties of the lowest cross-validated log loss: first the penalty, then the crossing at that penalty.
 
-    `crossings`: the multipliers that compete; the only entry inf means a symmetric model. With one fold only, nothing
-    can be validated and the defaults stand.
+    `crossings`: the multipliers that compete; the only entry inf means a symmetric model. The first folds that hold
+    out `rows` rows are compared. With one fold only, nothing can be validated and the defaults stand.
     """
-    numbers = np.unique(folds)
     first = crossings[0]
-    if len(numbers) < 2:
+    compared = enough(folds, rows)
+    if not len(compared):
         return Strength(crossing=first)
     strengths = [Strength(penalty, first) for penalty in PENALTIES]
-    losses = _validate(meta, labels, folds, strengths, features, bool(np.isfinite(first)))
+    losses = _validate(meta, labels, folds, compared, strengths, features)
     best, lowest = strengths[int(np.argmin(losses))], losses.min()
     for crossing in crossings[1:]:
         rival = Strength(best.penalty, crossing)
-        loss = _validate(meta, labels, folds, [rival], features, bool(np.isfinite(crossing)))[0]
+        loss = _validate(meta, labels, folds, compared, [rival], features)[0]
         if loss < lowest:
             best, lowest = rival, loss
     return best
 
 
 def _validate(
-    meta: Meta, labels: np.ndarray, folds: np.ndarray, path: Sequence[Strength], features: bool, position: bool
+    meta: Meta,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    compared: np.ndarray,
+    path: Sequence[Strength],
+    features: bool,
 ) -> np.ndarray:
+    """Summed log loss (strengths,) over the compared folds."""
     total = np.zeros(len(path))
-    for fold in np.unique(folds):
+    position = bool(np.isfinite(path[0].crossing))
+    for fold in compared:
         held = folds == fold
-        rest, out = meta.rows(~held), meta.rows(held)
-        model = None
-        for i, strength in enumerate(path):
-            model = Regression.fit(rest, labels[~held], strength, features, position, model)
-            total[i] += log_loss(softmax(model.logits(out)), labels[held]) * held.sum()
-    return total / len(labels)
+        out = meta.rows(held)
+        for i, model in enumerate(Regression.path(meta.rows(~held), labels[~held], path, features, position)):
+            total[i] += row_losses(softmax(model.logits(out)), labels[held]).sum()
+    return total

@@ -7,33 +7,44 @@ predicts. `Residual` is the one place that knows: it owns margin and trees, and 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
 from battles.swap import SWAPPED_CLASSES, swap_probabilities
+from models.inner import Level1
 from models.linear import from_logits
-from models.meta import Meta, join
+from models.meta import Meta
 
 
-class Level1(Protocol):
-    """Whatever turns the stacker's inputs into centred logits (n, 3)."""
+def columns(meta: Meta, margin: np.ndarray, bases: bool, mirrored: bool = False) -> pd.DataFrame:
+    """The booster's columns: the features, the means of paired ones; with `bases` also margin, bases, disagreement.
 
-    def logits(self, meta: Meta) -> np.ndarray: ...
-
-
-def columns(meta: Meta, margin: np.ndarray, bases: bool) -> pd.DataFrame:
-    """The booster's columns: the features, the means of paired ones; with `bases` also margin, bases, disagreement."""
-    groups = [meta.base, meta.disagreement] if bases else []
-    odd, even = join([*groups, meta.features, meta.means])
-    names, values = (*odd.names, *even.names), np.hstack([odd.values, even.values])
+    float32, one row per battle; `mirrored` adds the same battles with A and B exchanged below.
+    """
+    groups = [*((meta.base, meta.disagreement) if bases else ()), meta.features, meta.means]
+    names = [name for side in zip(*groups, strict=True) for block in side for name in block.names]
     if bases:
-        names, values = ("margin_lead", "margin_tie", *names), np.column_stack([*from_logits(margin), values])
+        names = ["margin_lead", "margin_tie", *names]
+    rows = len(meta)
+    # Filled in place: of a million battles there is no room for copies.
+    values = np.empty(((1 + mirrored) * rows, len(names)), dtype=np.float32)
+    for sign, part in ((1, values[:rows]), (-1, values[rows:])):
+        if not len(part):
+            continue
+        at = 0
+        if bases:
+            lead, tie = from_logits(margin)
+            part[:, 0], part[:, 1], at = sign * lead, tie, 2
+        for of_side, side in zip((sign, 1), zip(*groups, strict=True), strict=True):
+            for block in side:
+                width = len(block.names)
+                np.multiply(block.values, of_side, out=part[:, at : at + width], casting="same_kind")
+                at += width
     # LightGBM refuses JSON's special characters in names.
-    names = tuple(re.sub(r"[^\w+.-]", "_", name) for name in names)
-    return pd.DataFrame(values.astype(np.float32), columns=names)
+    return pd.DataFrame(values, columns=[re.sub(r"[^\w+.-]", "_", name) for name in names], copy=False)
 
 
 def fixed_params(seed: int, threads: int, max_bin: int) -> dict[str, Any]:
@@ -68,11 +79,10 @@ def dataset(
     `mirrored` adds every battle once more with A, B, margin and vote exchanged, each order at weight ½.
     Held-out rows take the bins of their training set, `reference`.
     """
-    table, start, votes = columns(meta, margin, bases), margin, labels
+    table, start, votes = columns(meta, margin, bases, mirrored), margin, labels
     if mirrored:
-        other = swap_probabilities(margin)
-        table = pd.concat([table, columns(meta.exchanged(), other, bases)], ignore_index=True)
-        start, votes = np.vstack([margin, other]), np.concatenate([labels, np.array(SWAPPED_CLASSES)[labels]])
+        start = np.vstack([margin, swap_probabilities(margin)])
+        votes = np.concatenate([labels, np.array(SWAPPED_CLASSES)[labels]])
     weight = np.full(len(votes), 0.5 if mirrored else 1.0)
     # 2-D (n, 3): a flattened init_score would have to be column-major.
     return lgb.Dataset(
@@ -136,13 +146,10 @@ class Residual:
         margin = self.margin.logits(meta)
         if not self.boosters:
             return margin
-        residual = self._raw(meta, margin)
-        if self.mirrored:
-            back = swap_probabilities(self._raw(meta.exchanged(), swap_probabilities(margin)))
-            residual = (residual + back) / 2
-        return margin + residual
-
-    def _raw(self, meta: Meta, margin: np.ndarray) -> np.ndarray:
-        table = columns(meta, margin, self.bases)
+        table = columns(meta, margin, self.bases, self.mirrored)
         raw = [booster.predict(table, raw_score=True, validate_features=True) for booster in self.boosters]
-        return np.asarray(self.share * np.mean(raw, axis=0))
+        residual = np.asarray(self.share * np.mean(raw, axis=0))
+        if self.mirrored:
+            plain, exchanged = np.split(residual, 2)
+            residual = (plain + swap_probabilities(exchanged)) / 2
+        return margin + residual

@@ -12,8 +12,9 @@ from battles.errors import BadInput
 from battles.files import write_json, write_text
 from models.blend import Pool
 from models.candidates import Mixture
+from models.inner import Level1
 from models.regression import Regression
-from models.residual import Level1, Residual
+from models.residual import Residual
 
 MANIFEST = "stack.json"
 

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from battles.errors import BadInput
 from models.blend import optimal_blend
 from models.candidates import Fitted, choose, fit
-from models.growth import cross_fitted
+from models.inner import cross_fitted
 from models.linear import softmax
 from models.meta import Meta, make_meta
 from models.stack_settings import STACK, Stack
@@ -67,15 +67,8 @@ def stack(
     # The fit on all rows is the longest: it starts first.
     tasks = [(np.ones(len(labels), dtype=bool), f"{study}final"), *((folds != k, f"{study}outer-{k}") for k in numbers)]
     jobs = (
-        delayed(fit)(
-            meta.rows(rest),
-            labels[rest],
-            folds[rest],
-            settings,
-            where,
-            name,
-            None if groups is None else groups[rest],
-        )
+        # Every process cuts its rows out of the same memory-mapped inputs.
+        delayed(_fit_rows)(rest, meta, labels, folds, settings, where, name, groups)
         for rest, name in tasks
     )
     final, *fitted = _counted(Parallel(n_jobs=min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
@@ -89,6 +82,20 @@ def stack(
         probabilities[STACK][held] = predicted[model.chosen]
     losses = {name: row_losses(values, labels) for name, values in probabilities.items() if name != STACK}
     return Nested(probabilities, outer, final, choose(losses, groups))
+
+
+def _fit_rows(
+    rest: np.ndarray,
+    meta: Meta,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    settings: Stack,
+    where: Where,
+    study: str,
+    groups: np.ndarray | None,
+) -> Fitted:
+    of_groups = None if groups is None else groups[rest]
+    return fit(meta.rows(rest), labels[rest], folds[rest], settings, where, study, of_groups)
 
 
 def _counted(fits: Iterable[Fitted], advance: Callable[[int], None]) -> Iterator[Fitted]:

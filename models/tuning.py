@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import TrialState
 
 from battles.files import content_hash
-from models.growth import Growth, InnerFold, enough, grow
+from models.growth import Growth, InnerFold, grow
 from models.linear import softmax
 from models.residual import Recipe, fixed_params
 from models.stack_settings import Stack
@@ -72,6 +72,7 @@ def suggest(trial: optuna.Trial, rows: int, settings: Stack) -> dict[str, Any]:
 
 def tune(
     inner: Sequence[InnerFold],
+    scored: int,
     settings: Stack,
     where: Where,
     name: str,
@@ -80,13 +81,12 @@ def tune(
 ) -> Tuned:
     """Runs the study `name`, `first` recipes first, up to `settings.trials` finished or pruned trials.
 
-    A trial is scored on as many inner folds as hold `settings.tuning_rows` rows. The `settings.bag` best trials are
+    A trial is grown and scored on the first `scored` inner folds. The `settings.bag` best trials are
     grown on all inner folds and become recipes, with the number of rounds that is best there. `about` (JSON values)
     is kept as the study's attributes. A study that is already there goes on where it stopped (see `open_study`).
     """
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
     rows = sum(len(fold.labels) for fold in inner)
-    scored = enough(inner, settings.tuning_rows)
     study = open_study(where, name, settings.seed, first, about)
     kept: dict[int, Growth] = {}
 
@@ -94,7 +94,9 @@ def tune(
         started = time.perf_counter()
         params = fixed | suggest(trial, rows, settings)
         trial.set_user_attr("params_hash", content_hash(params)[:16])
-        growth = grow(scored, params, settings.rounds, settings.patience, _watch(trial, params["learning_rate"]))
+        growth = grow(
+            inner[:scored], params, settings.rounds, settings.patience, _watch(trial, params["learning_rate"])
+        )
         kept[trial.number] = growth
         trial.set_user_attr("rounds", growth.rounds)
         trial.set_user_attr("fold_losses", growth.losses[growth.rounds].tolist())
@@ -108,7 +110,7 @@ def tune(
     recipes, logs = [], []
     for place, trial in enumerate(best):
         growth = kept.get(trial.number)
-        if growth is None or len(scored) < len(inner):
+        if growth is None or scored < len(inner):
             growth = grow(inner, fixed | trial.params, settings.rounds, settings.patience)
         recipes.append(Recipe({**fixed, **trial.params, "seed": settings.seed + place}, growth.rounds))
         logs.append(np.log(growth.probabilities))

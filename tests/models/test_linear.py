@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
+from models import linear
 from models.linear import Linear, Scaler, from_logits, newton, softmax, to_logits
 from models.meta import Block, Parts, make_meta
 from models.regression import Regression, Strength, choose_strength
@@ -28,7 +29,7 @@ def test_newton_ends_where_the_gradient_vanishes() -> None:
     rng = np.random.default_rng(1)
     lead, tie, labels = rng.normal(size=(200, 4)), rng.normal(size=(200, 3)), rng.integers(0, 3, 200)
     penalties = rng.uniform(0.1, 5, 7)
-    found = newton(lead, tie, penalties, np.zeros((200, 3)), labels)
+    found = newton(lambda rows: (lead[rows], tie[rows]), penalties, np.zeros((200, 3)), labels)
     gradient = approx_fprime(found, _objective, 1e-6, lead, tie, penalties, labels)
     assert np.abs(gradient).max() < 1e-2
 
@@ -38,16 +39,29 @@ def test_without_penalty_it_is_scikit_learns_multinomial_regression() -> None:
     columns = rng.normal(size=(400, 3))
     labels = np.array([rng.choice(3, p=row) for row in softmax(columns @ rng.normal(size=(3, 3)))])
     design = np.hstack([columns, np.ones((400, 1))])
-    found = newton(design, design, np.zeros(8), np.zeros((400, 3)), labels)
+    found = newton(lambda rows: (design[rows], design[rows]), np.zeros(8), np.zeros((400, 3)), labels)
     reference = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(columns, labels)
     mine = softmax(to_logits(design @ found[:4], design @ found[4:]))
     np.testing.assert_allclose(mine, reference.predict_proba(columns), atol=1e-4)
 
 
+def test_rows_in_chunks_give_what_they_give_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    meta, labels, _ = battles(300)
+
+    def logits() -> np.ndarray:
+        return Regression.fit(meta, labels, Strength(20.0), features=True, position=True).logits(meta)
+
+    at_once = logits()
+    monkeypatch.setattr(linear, "CHUNK", 77)
+    np.testing.assert_allclose(logits(), at_once, atol=1e-9)
+
+
 def test_separable_votes_do_not_diverge() -> None:
     column = np.linspace(-1, 1, 60)[:, None]
     labels = np.where(column[:, 0] > 0, 0, 1)
-    found = newton(column, np.ones((60, 1)), np.array([1e-3, 0.0]), np.zeros((60, 3)), labels)
+    found = newton(
+        lambda rows: (column[rows], np.ones((60, 1))[rows]), np.array([1e-3, 0.0]), np.zeros((60, 3)), labels
+    )
     assert np.isfinite(found).all()
 
 
@@ -86,14 +100,14 @@ def test_other_columns_than_those_of_the_fit_are_refused() -> None:
 
 def test_useless_features_are_penalised_more_than_useful_ones() -> None:
     meta, labels, folds = battles(600)
-    useful = choose_strength(meta, labels, folds, True, (10.0,))
+    useful = choose_strength(meta, labels, folds, True, (10.0,), 600)
     given, _ = raw_battles(600)
     rng = np.random.default_rng(0)
     for i in range(30):
         given["features"][f"noise_{i}"] = rng.normal(size=600)
         given["swap"][f"noise_{i}"] = "negate"
-    assert choose_strength(make_meta(**given), labels, folds, True, (10.0,)).penalty > useful.penalty
-    assert choose_strength(meta, labels, np.zeros(600), True, (10.0,)) == Strength(crossing=10.0)
+    assert choose_strength(make_meta(**given), labels, folds, True, (10.0,), 600).penalty > useful.penalty
+    assert choose_strength(meta, labels, np.zeros(600), True, (10.0,), 600) == Strength(crossing=10.0)
 
 
 def test_softmax_survives_large_logits() -> None:

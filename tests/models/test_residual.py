@@ -9,7 +9,8 @@ from battles.swap import swap_probabilities
 from models import stack_files
 from models.blend import optimal_blend, prior
 from models.candidates import Mixture
-from models.growth import cross_fitted, grow, inner_folds
+from models.growth import grow, inner_folds
+from models.inner import cross_fitted
 from models.linear import softmax
 from models.meta import Meta, make_meta
 from models.regression import Regression, Strength
@@ -95,16 +96,6 @@ def test_the_same_fit_twice_is_the_same() -> None:
     np.testing.assert_array_equal(first.logits(meta), second.logits(meta))
 
 
-def test_cross_fitted_margins_do_not_know_their_rows_votes() -> None:
-    meta, labels, folds = battles(200)
-    changed = labels.copy()
-    changed[folds == 2] = (changed[folds == 2] + 1) % 3
-    before = cross_fitted(_margin, meta, labels, folds)
-    after = cross_fitted(_margin, meta, changed, folds)
-    np.testing.assert_array_equal(before[folds == 2], after[folds == 2])
-    assert np.abs(before[folds != 2] - after[folds != 2]).max() > 0
-
-
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_growing_in_step_gives_what_separate_fits_give(mirrored: bool) -> None:
     meta, labels, folds = battles(400, orders=True)
@@ -178,3 +169,11 @@ def test_column_names_are_fit_for_lightgbm() -> None:
     names = list(columns(make_meta(**given), np.zeros((20, 3)), bases=True).columns)
     assert len(set(names)) == len(names)
     assert not any(set(name) & set('[]{}":,') for name in names)
+
+
+def test_mirrored_columns_are_those_of_the_exchanged_battles() -> None:
+    meta, _, _ = battles(50, orders=True)
+    margin = np.random.default_rng(0).normal(size=(50, 3))
+    both = columns(meta, margin, True, mirrored=True)
+    np.testing.assert_array_equal(both[:50], columns(meta, margin, True))
+    np.testing.assert_array_equal(both[50:], columns(meta.exchanged(), swap_probabilities(margin), True))

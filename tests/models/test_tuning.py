@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from models.blend import optimal_blend
-from models.growth import InnerFold, enough, grow, inner_folds
+from models.growth import InnerFold, grow, inner_folds
 from models.residual import fixed_params
 from models.studies import open_study
 from models.tuning import FIRST, Tuned, _watch, first_recipes, suggest, tune
@@ -30,7 +30,7 @@ def _study(journal: Path) -> optuna.Study:
 
 def _tune(inner: list[InnerFold], journal: Path, trials: int, bag: int = 1) -> Tuned:
     settings = QUICK.model_copy(update={"trials": trials, "bag": bag})
-    return tune(inner, settings, journal, "a", first_recipes(settings, randomised=True), {"rows": 300})
+    return tune(inner, len(inner), settings, journal, "a", first_recipes(settings, randomised=True), {"rows": 300})
 
 
 def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_a_hopeless_trial_is_pruned_and_one_that_learns_slowly_is_not(tmp_path: 
         hopeless(5, 1.0)
 
 
-def test_of_many_battles_some_inner_folds_are_enough_to_compare_trials(inner: list[InnerFold], tmp_path: Path) -> None:
-    sizes = [len(fold.labels) for fold in inner]
-    assert [len(enough(inner, rows)) for rows in (1, sizes[0], sizes[0] + 1, 10**6)] == [1, 1, 2, len(inner)]
-    settings = QUICK.model_copy(update={"trials": 2, "tuning_rows": 1})
-    tuned = tune(inner, settings, tmp_path / "study.journal", "a", first_recipes(settings, True), {})
+def test_trials_that_are_compared_on_one_inner_fold_end_in_recipes_of_all(
+    inner: list[InnerFold], tmp_path: Path
+) -> None:
+    settings = QUICK.model_copy(update={"trials": 2})
+    tuned = tune(inner, 1, settings, tmp_path / "study.journal", "a", first_recipes(settings, True), {})
     trials = _study(tmp_path / "study.journal").trials
     assert [len(trial.user_attrs["fold_losses"]) for trial in trials] == [1, 1]
     # What becomes of the best one is seen on all of them.
