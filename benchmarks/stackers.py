@@ -27,7 +27,7 @@ from models.meta import Meta, make_meta
 from models.stack_settings import STACK, Stack
 from models.stacker import stack
 from oof import elsewhere
-from oof.metrics import expected_calibration_error, log_loss
+from oof.metrics import calibrated_error, expected_calibration_error, log_loss
 
 BASES = ("llm_1", "llm_2", "tfidf", "embedding")
 
@@ -74,6 +74,7 @@ def _split(
         nested = stack(meta, labels, folds, settings, Path(folder) / "study.journal")
     result |= {name: log_loss(values, labels) for name, values in nested.probabilities.items()}
     result["calibration error of the stack"] = expected_calibration_error(nested.probabilities[STACK], labels)
+    result["… of perfectly calibrated ones"] = calibrated_error(nested.probabilities[STACK])[0]
     result["seconds"] = time.perf_counter() - started
     return result
 

@@ -16,13 +16,14 @@ from models.regression import CROSSINGS, Regression, Strength, choose_strength
 from models.stack_settings import AVERAGE, MIX, Stack
 from models.studies import Where
 from models.tuning import Tuned
-from oof.metrics import paired_standard_error, row_losses
+from oof.metrics import log_loss, paired_standard_error, row_losses
 
 # Half linear, half trees: with a thousand battles fixed weights beat fitted ones.
 HALVES = {"regression": 0.25, "features": 0.25, "booster": 0.0, "handcrafted": 0.5}
 HALVES_WITHOUT_FEATURES = {"regression": 0.2, "booster": 0.8}
-# The mix: fitted weights, shrunk to those of the average by a ridge penalty of the summed log loss.
-MIX_PENALTY = 200.0
+# The mix: fitted weights, shrunk to those of the average by a ridge penalty of the summed log loss. The weaker one is
+# for bases that are far better than the features, where halves are far from right.
+MIX_PENALTIES = (200.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ def fit(
         bench.add(name, booster, inner)
     _add_mixtures(bench, position)
     losses = {name: row_losses(softmax(logits), labels) for name, logits in bench.inner.items()}
-    # A booster's inner figure is the best of many on these very folds: it enters the choice through the mix only.
-    honest = {name: values for name, values in losses.items() if name not in tuned}
+    # A booster's inner figure is the best of many on these very folds, and so is that of the average, which has no
+    # fitted weights to discount it: both enter the choice through the mix only.
+    honest = {name: values for name, values in losses.items() if name not in (*tuned, AVERAGE)}
     chosen = choose(honest, groups) if tuned else "blend"
     means = {name: float(values.mean()) for name, values in losses.items()}
     return Fitted(bench.models, chosen, means, bench.seconds, tuned, mirrored)
@@ -153,14 +155,18 @@ def _add_mixtures(bench: _Bench, position: bool) -> None:
     average = Mixture(members, fixed, np.zeros(3))
     bench.add(AVERAGE, average, average.pool(logs))
     _, labels, folds = bench.rows
-    inner = np.zeros((len(labels), 3))
-    for fold in np.unique(folds):
-        held = folds == fold
-        # With one fold only there are no other rows; the mix is not chosen then.
-        rest = ~held if (~held).any() else held
-        weights, bias = convex_weights(logs[:, rest], labels[rest], position, fixed, MIX_PENALTY)
-        inner[held] = np.tensordot(weights, logs[:, held], axes=1) + bias
-    bench.add(MIX, Mixture(members, *convex_weights(logs, labels, position, fixed, MIX_PENALTY)), inner)
+    tried = {}
+    for penalty in MIX_PENALTIES:
+        inner = np.zeros((len(labels), 3))
+        for fold in np.unique(folds):
+            held = folds == fold
+            # With one fold only there are no other rows; the mix is not chosen then.
+            rest = ~held if (~held).any() else held
+            weights, bias = convex_weights(logs[:, rest], labels[rest], position, fixed, penalty)
+            inner[held] = np.tensordot(weights, logs[:, held], axes=1) + bias
+        tried[penalty] = inner
+    best = min(tried, key=lambda penalty: log_loss(softmax(tried[penalty]), labels))
+    bench.add(MIX, Mixture(members, *convex_weights(logs, labels, position, fixed, best)), tried[best])
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> str:

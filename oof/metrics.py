@@ -34,11 +34,25 @@ def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """ECE of the most probable class over `bins` equal-width bins (Guo et al. 2017, section 2, equation 3)."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
+    return _calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins)
+
+
+def calibrated_error(probabilities: np.ndarray, bins: int = 15, draws: int = 100) -> tuple[float, float]:
+    """Mean and standard deviation of the ECE that perfectly calibrated probabilities like these have by chance.
+
+    Votes are drawn from the probabilities themselves, seeded. On few rows even they are far from zero.
+    """
+    generator, confidence = np.random.default_rng(0), probabilities.max(axis=1)
+    errors = [
+        _calibration_error(confidence, generator.random(len(confidence)) < confidence, bins) for _ in range(draws)
+    ]
+    return float(np.mean(errors)), float(np.std(errors))
+
+
+def _calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
+    return float(np.abs(gap).sum() / len(confidence))
 
 
 def paired_standard_error(losses: np.ndarray, other: np.ndarray, groups: np.ndarray | None = None) -> float:

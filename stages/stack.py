@@ -17,6 +17,7 @@ from models.stack_settings import STACK, Stack
 from models.stacker import Nested, describe, leave_one_out, stack
 from models.suspect import suspects
 from oof import table
+from oof.metrics import calibrated_error
 from report.scores import score, text_table
 from stages.common import code_version, guarded, has_test, library_versions, parser, section, stamp
 
@@ -123,16 +124,18 @@ def _report(
     base_scores = score(bases | {STACK: nested.probabilities[STACK]}, votes, STACK, spent, groups)
     candidate_scores = score(nested.probabilities, votes, STACK, nested.seconds() | {STACK: seconds}, groups)
     base_scores.pop(STACK)
+    expected, deviation = calibrated_error(nested.probabilities[STACK])
     write_json(
         oof / "metrics.json",
         {"battles": battles, "covered": len(votes), "bases": base_scores, "candidates": candidate_scores}
-        | {"leave_one_out": dict(without)}
+        | {"leave_one_out": dict(without), "calibrated_ece": {"mean": expected, "standard_deviation": deviation}}
         | describe(nested),
     )
     print(text_table(base_scores | candidate_scores))
     if without:
         said = ", ".join(f"{name} {change:+.4f}" for name, change in without.items())
         print(f"log loss of the optimal blend without a base: {said}")
+    print(f"ece that perfectly calibrated probabilities would have on so many rows: {expected:.4f} ± {deviation:.4f}")
     best = min((tuned.loss for tuned in nested.final.tuned.values()), default=None)
     if best is not None:
         print(f"best trial's log loss on the folds it was chosen on, optimistic: {best:.4f}")

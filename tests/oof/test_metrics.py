@@ -46,6 +46,22 @@ def test_certain_and_right_is_calibrated() -> None:
     assert metrics.expected_calibration_error(np.eye(3)[labels], labels) == 0
 
 
+def test_calibrated_probabilities_have_the_error_that_is_foretold() -> None:
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet((2, 2, 1), size=2000)
+    mean, deviation = metrics.calibrated_error(probabilities)
+    drawn = [
+        metrics.expected_calibration_error(probabilities, (probabilities.cumsum(1) < u).sum(1).clip(max=2))
+        for u in rng.random((100, 2000, 1))
+    ]
+    assert mean == pytest.approx(np.mean(drawn), abs=3 * deviation / 10)
+    assert deviation == pytest.approx(np.std(drawn), rel=0.4)
+    over_confident = probabilities**2 / (probabilities**2).sum(axis=1, keepdims=True)
+    labels = (probabilities.cumsum(1) < rng.random((2000, 1))).sum(1).clip(max=2)
+    assert metrics.expected_calibration_error(over_confident, labels) > mean + 5 * deviation
+    assert metrics.calibrated_error(np.repeat(probabilities, 25, axis=0))[0] < mean / 3
+
+
 def test_paired_standard_error_is_the_textbooks_without_groups() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=50), rng.normal(size=50)
