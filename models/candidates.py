@@ -21,9 +21,9 @@ from oof.metrics import log_loss, paired_standard_error, row_losses
 # Half linear, half trees: with a thousand battles fixed weights beat fitted ones.
 HALVES = {"regression": 0.25, "features": 0.25, "booster": 0.0, "handcrafted": 0.5}
 HALVES_WITHOUT_FEATURES = {"regression": 0.2, "booster": 0.8}
-# The mix: fitted weights, shrunk to those of the average by a ridge penalty of the summed log loss. The weaker one is
-# for bases that are far better than the features, where halves are far from right.
-MIX_PENALTIES = (200.0, 20.0)
+# The mix: fitted weights, shrunk by a ridge penalty of the summed log loss to those of the average or, where bases are
+# far better than features, to the regression on the bases alone.
+MIX_PENALTY = 200.0
 
 
 @dataclass(frozen=True)
@@ -155,18 +155,19 @@ def _add_mixtures(bench: _Bench, position: bool) -> None:
     average = Mixture(members, fixed, np.zeros(3))
     bench.add(AVERAGE, average, average.pool(logs))
     _, labels, folds = bench.rows
-    tried = {}
-    for penalty in MIX_PENALTIES:
+    tried = []
+    alone = np.array([float(name == "regression") for name in halves])
+    for centre in (fixed, alone):
         inner = np.zeros((len(labels), 3))
         for fold in np.unique(folds):
             held = folds == fold
             # With one fold only there are no other rows; the mix is not chosen then.
             rest = ~held if (~held).any() else held
-            weights, bias = convex_weights(logs[:, rest], labels[rest], position, fixed, penalty)
+            weights, bias = convex_weights(logs[:, rest], labels[rest], position, centre, MIX_PENALTY)
             inner[held] = np.tensordot(weights, logs[:, held], axes=1) + bias
-        tried[penalty] = inner
-    best = min(tried, key=lambda penalty: log_loss(softmax(tried[penalty]), labels))
-    bench.add(MIX, Mixture(members, *convex_weights(logs, labels, position, fixed, best)), tried[best])
+        tried.append((log_loss(softmax(inner), labels), inner, centre))
+    _, inner, centre = min(tried, key=lambda one: one[0])
+    bench.add(MIX, Mixture(members, *convex_weights(logs, labels, position, centre, MIX_PENALTY)), inner)
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> str:
