@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from battles.errors import BadInput
-from models import attention, cards, memory, skeleton
+from models import attention, cards, footprint, skeleton
 from models.cards import Card
 from models.hub import load_config
 from models.precision import check_quantization, choose_dtype
@@ -20,7 +20,7 @@ def resolve(settings: Transformer, where: Card, config: Any = None) -> Transform
     refused now, with the name of the setting and what would do (BadInput).
 
     `quantization: auto` is `none` on the CPU and without LoRA; else `none` if the unquantised training, as
-    `models.memory` computes it at `max_length` tokens, fits in 90 % of the card's memory, and else `nf4`, which
+    `models.footprint` computes it at `max_length` tokens, fits in 90 % of the card's memory, and else `nf4`, which
     trains as well as 16 bits (Dettmers et al. 2023, arXiv:2305.14314) and faster than int8.
     """
     config = config if config is not None else load_config(settings)
@@ -38,7 +38,7 @@ def resolve(settings: Transformer, where: Card, config: Any = None) -> Transform
     skeleton.adapted(chosen, model)
     if settings.quantization == "auto" and settings.lora is not None and where.kind == "cuda":
         narrow = chosen.model_copy(update={"quantization": "nf4"})
-        if memory.estimate(chosen, config, where).total > where.usable:
+        if footprint.estimate(chosen, config, where).total > where.usable:
             check_quantization(narrow, model, where)
             return narrow
     return chosen

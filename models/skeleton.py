@@ -1,6 +1,7 @@
 """A backbone without its weights: on the meta device, where tensors have a shape and a type and no memory."""
 
 import copy
+from math import ceil
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ def bare(settings: Transformer, config: Any, layers: int | None = None) -> Any:
     if layers is not None:
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[:layers]
+            repeated = config.layer_types * ceil(layers / len(config.layer_types))
+            config.layer_types = repeated[:layers]
     if config.pad_token_id is None:
         config.pad_token_id = 0
     with torch.device("meta"):

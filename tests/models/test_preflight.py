@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, Gemma2Config, LlamaConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, LlamaConfig, PreTrainedModel
 
 from battles.errors import BadInput
 from models import attention, backbone
@@ -13,6 +13,7 @@ from models.cards import Card, card
 from models.preflight import resolve, resolve_for_training
 from models.settings import Lora, Transformer
 from tests.models.checkpoints import make_checkpoint, settings
+from tests.models.configs import GEMMA_2_9B
 
 CPU = card(torch.device("cpu"))
 GB = 2**30
@@ -22,15 +23,6 @@ L4 = Card("NVIDIA L4", "cuda", 24 * GB, (8, 9), 101_376)
 A100 = Card("NVIDIA A100", "cuda", 40 * GB, (8, 0), 166_912)
 H200 = Card("NVIDIA H200", "cuda", 140 * GB, (9, 0), 232_448)
 
-GEMMA_2_9B = Gemma2Config(
-    hidden_size=3584,
-    num_hidden_layers=42,
-    num_attention_heads=16,
-    num_key_value_heads=8,
-    head_dim=256,
-    intermediate_size=14336,
-    vocab_size=256000,
-)
 BIG = Transformer(backbone="gemma", max_length=2048, lora=Lora(), gradient_checkpointing=True, quantization="auto")
 
 
