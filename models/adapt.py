@@ -32,12 +32,14 @@ def adapt(model: PreTrainedModel, settings: Transformer) -> Model:
         for module in (*_embeddings(model), *layers[: settings.frozen_layers]):
             module.requires_grad_(False)
     if settings.gradient_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise BadInput(f"gradient_checkpointing: {settings.backbone} does not support it; set it to false")
         # bitsandbytes' int8 product keeps its inputs outside of autograd's reach, so that checkpointing without
         # re-entry would free none of them. With re-entry the first pass makes no graph; its inputs need a gradient.
         reentrant = settings.quantization == "int8"
         if reentrant:
             model.enable_input_require_grads()
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+        model.activation_checkpointing_enable({"use_reentrant": reentrant})
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -13,8 +13,11 @@ from models.precision import DTYPES
 from models.settings import Transformer
 
 
-def bare(settings: Transformer, config: Any, layers: int | None = None) -> Any:
-    """The sequence classifier as it would be loaded, unquantised and before `adapt`; with so many layers if given."""
+def bare(settings: Transformer, config: Any, layers: int | None = None, where: str | torch.device = "meta") -> Any:
+    """The sequence classifier as it would be loaded, unquantised and before `adapt`; with so many layers if given.
+
+    Anywhere but on the meta device it has random weights.
+    """
     config = copy.deepcopy(config)
     config.num_labels = CLASSES
     config.use_cache = False
@@ -25,7 +28,7 @@ def bare(settings: Transformer, config: Any, layers: int | None = None) -> Any:
             config.layer_types = repeated[:layers]
     if config.pad_token_id is None:
         config.pad_token_id = 0
-    with torch.device("meta"):
+    with torch.device(where):
         return AutoModelForSequenceClassification.from_config(
             config,
             # A full fine-tune keeps fp32 weights and computes under autocast; frozen weights can be narrow.
