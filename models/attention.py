@@ -23,17 +23,18 @@ SUPPORT = {
 
 
 def choose(settings: Transformer, config: Any, card: Card) -> str:
-    """As set, once checked; or, for `auto`, sdpa where the architecture has it, else flex on cards, else eager.
+    """As set, once checked; or, for `auto`, flex on cards that can train with it, else sdpa, else eager.
 
-    Gemma 2 has no sdpa: its capped attention logits are in eager, flex and FlashAttention only. On the CPU flex has no
-    gradient, so `auto` takes eager there. FlashAttention is only taken when asked for by name. Raises BadInput for what
-    the architecture, the installation or the card lacks.
+    Flex skips what lies between packed battles. It is passed over on the CPU, where it has no gradient, on cards before
+    Ampere, and for models that drop attention weights (RoBERTa). Gemma 2 has no sdpa: its capped attention logits are
+    in eager, flex and FlashAttention only. FlashAttention is only taken when asked for by name. Raises BadInput for
+    what the architecture, the installation or the card lacks.
     """
     able = [name for name in SUPPORT if getattr(_model_class(settings, config), SUPPORT[name])]
     if settings.attention == "auto":
-        if "sdpa" in able:
-            return "sdpa"
-        return "flex_attention" if "flex_attention" in able and _flex_trains(config, card) else "eager"
+        if "flex_attention" in able and _flex_trains(config, card):
+            return "flex_attention"
+        return "sdpa" if "sdpa" in able else "eager"
     if settings.attention != "eager" and settings.attention not in able:
         raise BadInput(
             f"attention: {settings.attention}, which {config.model_type} ({settings.backbone}) does not have; "
@@ -50,8 +51,7 @@ def check_training(attention: str, config: Any, card: Card) -> None:
         return
     if card.kind == "cpu":
         raise BadInput("attention: flex_attention has no gradient on the CPU; use auto there")
-    dropout = getattr(config, "attention_dropout", getattr(config, "attention_probs_dropout_prob", 0.0))
-    if dropout:
+    if dropout := _dropout(config):
         raise BadInput(
             f"attention: flex_attention cannot drop attention weights, and {config.model_type} does with {dropout}; "
             "use auto"
@@ -61,7 +61,13 @@ def check_training(attention: str, config: Any, card: Card) -> None:
 def _flex_trains(config: Any, card: Card) -> bool:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     enough = width <= WIDE_HEAD or card.shared_memory >= WIDE_HEAD_MEMORY
-    return card.kind == "cuda" and card.capability >= BF16_SINCE and enough
+    return card.kind == "cuda" and card.capability >= BF16_SINCE and enough and not _dropout(config)
+
+
+def _dropout(config: Any) -> float:
+    """The share of attention weights that training drops."""
+    found: float = getattr(config, "attention_dropout", getattr(config, "attention_probs_dropout_prob", 0.0))
+    return found
 
 
 def _model_class(settings: Transformer, config: Any) -> type[torch.nn.Module]:

@@ -118,14 +118,14 @@ def test_the_step_is_linear_in_the_layers(tmp_path: Path) -> None:
 
 
 def test_checkpointing_smaller_batches_and_frozen_layers_take_less(checkpoints: dict[str, Path]) -> None:
-    base = settings(checkpoints["gemma2"], tokens_per_batch=768)
+    base = settings(checkpoints["gemma2"], tokens_per_batch=384)
     config = load_config(base)
-    config.num_hidden_layers, config.layer_types = 12, ["full_attention"] * 12
+    config.num_hidden_layers, config.layer_types = 8, ["full_attention"] * 8
 
     def step(**changes: object) -> int:
         return footprint.estimate(resolve(base.model_copy(update=changes), CPU, config), config, CPU).step
 
     whole = step()
-    assert step(gradient_checkpointing=True) < whole / 3
-    assert step(tokens_per_batch=384) < 0.6 * whole
-    assert step(frozen_layers=6) < 0.6 * whole
+    assert step(gradient_checkpointing=True) < whole / 2
+    assert step(tokens_per_batch=192) < 0.6 * whole
+    assert step(frozen_layers=4) < 0.6 * whole

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, LlamaConfig, PreTrainedModel, RobertaConfig
 
 from battles.errors import BadInput
 from models import attention, backbone
@@ -112,8 +112,9 @@ def test_what_a_card_lacks_is_refused_with_what_it_has(
 
 
 def test_attention_is_chosen_by_architecture_and_card(checkpoints: dict[str, Path]) -> None:
-    for where in (CPU, T4, A100):
-        assert resolve(settings(checkpoints["llama"]), where).attention == "sdpa"
+    llama = settings(checkpoints["llama"])
+    assert [resolve(llama, where).attention for where in (CPU, T4, L4)] == ["sdpa", "sdpa", "flex_attention"]
+    assert attention.choose(settings(checkpoints["roberta"]), RobertaConfig(), A100) == "sdpa"
     gemma = settings(checkpoints["gemma2"])
     assert [resolve(gemma, where).attention for where in (CPU, T4, L4)] == ["eager", "eager", "flex_attention"]
     # Heads of 256 need more shared memory for their gradient than an L4 has.
