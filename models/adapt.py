@@ -47,7 +47,9 @@ def adapt(model: PreTrainedModel, settings: Transformer) -> Model:
 
 
 def _layers(model: PreTrainedModel, settings: Transformer) -> list[torch.nn.Module]:
-    """The layers from the lowest, once it is known that not all of them are to be frozen."""
+    """The layers from the lowest, once it is known that not all of them are to be frozen; none where none are."""
+    if not settings.frozen_layers:
+        return []
     count = model.config.num_hidden_layers
     if settings.frozen_layers >= count:
         raise BadInput(
@@ -56,9 +58,9 @@ def _layers(model: PreTrainedModel, settings: Transformer) -> list[torch.nn.Modu
         )
     stacks = (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count)
     found = next(stacks, None)
-    if found is None and settings.frozen_layers:
+    if found is None:
         raise BadInput(f"frozen_layers: {settings.backbone} does not keep its layers in one list; set it to 0")
-    return list(found) if found is not None else []
+    return list(found)
 
 
 def _embeddings(model: PreTrainedModel) -> list[torch.nn.Module]:
@@ -106,6 +108,11 @@ def _with_lora(model: PreTrainedModel, settings: Transformer, layers: int) -> Pe
         return get_peft_model(model, config)
     except ValueError:  # the last part of a dotted name is there, but not the whole
         raise _matches_nothing(settings, list(wanted), names) from None
+    except TypeError:  # an adapter inside of a head that is trained whole, under a name that PEFT does not expect
+        raise BadInput(
+            f"lora.target_modules: {settings.lora.target_modules} reaches into the head of {settings.backbone}; "
+            f"name the layers that get adapters, of {', '.join(names)}"
+        ) from None
 
 
 def _matches_nothing(settings: Transformer, lacking: list[str], names: list[str]) -> BadInput:

@@ -116,7 +116,8 @@ def make(
     model = skeleton.bare(chosen, config)
     flops = forward_flops(model, counts.mean(), float(np.square(counts).mean()))
     dtype = DTYPES[chosen.dtype]
-    rate = matmul_rate(where, dtype, memory.rows * memory.tokens, config.hidden_size, config.intermediate_size)
+    wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
+    rate = matmul_rate(where, dtype, memory.rows * memory.tokens, config.hidden_size, wide)
     fits = memory.total <= card.usable
     saved = 4 * memory.trained_parameters + (len(tokenizer.backend_tokenizer.to_str()) if tokenizer is not None else 0)
     stored = sum(p.numel() for p in model.parameters()) * (getattr(config, "dtype", None) or torch.float32).itemsize

@@ -1,11 +1,20 @@
 """What cannot work is refused by name, and no weights are read for that."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaConfig, PreTrainedModel, RobertaConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    DistilBertConfig,
+    LlamaConfig,
+    LlamaPreTrainedModel,
+    PreTrainedModel,
+    RobertaConfig,
+)
 
 from battles.errors import BadInput
 from models import attention, backbone
@@ -60,6 +69,23 @@ def test_a_setting_that_cannot_work_is_refused_before_loading(
 ) -> None:
     with pytest.raises(BadInput, match=message):
         backbone.load(settings(checkpoints[name], **changes), 1, 0, torch.device("cpu"))
+
+
+def test_adapters_inside_of_a_head_are_refused() -> None:
+    base = Transformer(backbone="distilbert", max_length=64, lora=Lora())
+    config = DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=100)
+    with pytest.raises(
+        BadInput, match=r"lora.target_modules: all-linear reaches into the head of distilbert; .* q_lin"
+    ):
+        resolve(base, CPU, config)
+
+
+def test_checkpointing_is_refused_where_the_model_lacks_it(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlamaPreTrainedModel, "supports_gradient_checkpointing", False)
+    with pytest.raises(BadInput, match=r"gradient_checkpointing: .*llama does not support it; set it to false"):
+        resolve(settings(checkpoints["llama"], gradient_checkpointing=True), CPU)
 
 
 def test_training_is_refused_where_flex_attention_has_no_gradient(checkpoints: dict[str, Path]) -> None:
@@ -124,13 +150,11 @@ def test_attention_is_chosen_by_architecture_and_card(checkpoints: dict[str, Pat
 
 
 def test_quantization_is_chosen_by_what_fits() -> None:
-    few = BIG.model_copy(update={"tokens_per_batch": 2048})
-    found = {where.name: resolve(few, where, GEMMA_2_9B) for where in (T4, A100, CPU)}
-    assert {name: chosen.quantization for name, chosen in found.items()} == {
-        "Tesla T4": "nf4",
-        "NVIDIA A100": "none",
-        "cpu": "none",
-    }
-    assert [found[name].dtype for name in ("Tesla T4", "NVIDIA A100", "cpu")] == ["float16", "bfloat16", "float32"]
-    without = few.model_copy(update={"lora": None})
-    assert resolve(without, T4, GEMMA_2_9B).quantization == "none"
+    few = copy.deepcopy(GEMMA_2_9B)
+    few.num_hidden_layers = 4  # 3.4 GB of 16-bit weights
+    base = BIG.model_copy(update={"tokens_per_batch": 2048})
+    small = replace(T4, memory=5 * GB)
+    found = [resolve(base, where, few) for where in (small, T4, A100, CPU)]
+    assert [chosen.quantization for chosen in found] == ["nf4", "none", "none", "none"]
+    assert [chosen.dtype for chosen in found] == ["float16", "float16", "bfloat16", "float32"]
+    assert resolve(base.model_copy(update={"lora": None}), small, few).quantization == "none"
