@@ -24,7 +24,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 PY := .venv/bin/python
 PARAMS := battles/$(RUN)/params
 # What runs on a run's files; only these read params.yaml.
-PIPELINE := submission oof stack report features prepare
+PIPELINE := submission oof stack report features prepare plan
 
 # ---------------------------------------------------------------- set-up
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make submission   everything from nothing, on the embedded sample: submission/sample/submission.csv'
 	@echo 'make submission PROFILE=cpu TRAIN=train.csv TEST=test.csv     the same on your battles, without a GPU'
 	@echo
+	@echo 'make plan         what each base will take: tokens, memory, time, disk; what does not fit, and what would'
 	@echo 'make oof          out-of-fold probabilities of every base model: oof/<run>/<base>.parquet'
 	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
@@ -137,13 +138,15 @@ ifneq ($(SOURCE),table)
 prepare: $(BATTLES)
 features: $(FEATURE_FILES)
 oof: $(OOF)
+plan: $(BATTLES)
+	@$(PY) -m stages.plan --run $(RUN)
 UP_TO_DATE += prepare features oof
 endif
 $(UP_TO_DATE):
 	@echo '$@: $(RUN) is up to date'
 
 ifeq ($(SOURCE),table)
-submission prepare features oof:
+submission prepare features oof plan:
 	@echo 'error: TABLE: $@ needs battles; on predictions made elsewhere: make stack TABLE=… BASES=… RUN=name' >&2; exit 2
 else ifneq ($(HAS_TEST),)
 submission: submission/$(RUN)/submission.csv

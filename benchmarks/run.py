@@ -1,4 +1,4 @@
-"""What `make bench` runs: every benchmark that needs no GPU, each in a process of its own, one after the other.
+"""What `make bench` runs: every benchmark of speed and memory, each in a process of its own, one after the other.
 
     make bench TRAIN=train.csv
 
@@ -30,6 +30,7 @@ def main() -> None:
         _run("handcrafted features beside TfidfVectorizer, one core", "features", "--csv", str(path))
         _run(f"{rows} battles: reading and folds", "prepare", "--csv", str(path), "--rows", rows)
         _run(f"{rows} battles: folds and all features", "features", "--csv", str(path), "--rows", rows)
+        _run("training and prediction on a GPU", "gpu", *(["--csv", str(path)] if given.csv else []))
 
 
 def _run(title: str, module: str, *words: str) -> None:

@@ -5,9 +5,15 @@ import os
 import warnings
 
 # A message of bitsandbytes on the CPU, once per layer and step, about the cast of inputs to half precision; and one
-# at import about a faster kernel that only a hub download could bring.
-_REPEATED = ("will be cast", "kernels-community")
-_LOGGERS = ("bitsandbytes", "bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops")
+# at import about a faster kernel that only a hub download could bring. And the hub's word on each attempt
+# without a network: what comes of them is said once, by the refusal.
+_REPEATED = ("will be cast", "kernels-community", "thrown while requesting", "Retrying in")
+_LOGGERS = (
+    "bitsandbytes",
+    "bitsandbytes.autograd._functions",
+    "bitsandbytes.backends.cpu.ops",
+    "huggingface_hub.utils._http",
+)
 
 
 def quiet() -> None:

@@ -35,7 +35,9 @@ class Transformer(Section):
     is the responses' in equal parts. `swap_training` says in which order a training battle is shown: `both` (in
     each epoch twice), `alternate` (a seeded order, exchanged from epoch to epoch) or `none`. `tta: both` predicts
     both response orders and averages the probabilities. `watch` held-out battles are scored for the curve after
-    every epoch; nothing is chosen by them.
+    every epoch; nothing is chosen by them. `quantization: auto` stores frozen weights in 4 bits only where whole ones
+    would not fit in the card's memory. `frozen_layers`: so many layers from the lowest stay as they are loaded (in a
+    full fine-tune the embeddings below them too; with `lora` they get no adapters).
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -44,10 +46,11 @@ class Transformer(Section):
     template: Template = Template()
     max_length: Annotated[int, Field(ge=16)] = 1024
     prompt_share: Share = 0.2
-    quantization: Literal["none", "int8", "nf4"] = "none"
+    quantization: Literal["auto", "none", "int8", "nf4"] = "none"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
     lora: Lora | None = None
+    frozen_layers: Annotated[int, Field(ge=0)] = 0
     gradient_checkpointing: bool = False
     epochs: Annotated[int, Field(ge=1)] = 2
     learning_rate: Positive = 2e-4
@@ -64,7 +67,7 @@ class Transformer(Section):
 
     @model_validator(mode="after")
     def _quantised_needs_lora(self) -> Self:
-        if self.quantization != "none" and self.lora is None:
+        if self.quantization in ("int8", "nf4") and self.lora is None:
             raise ValueError(f"quantization {self.quantization}: quantised weights cannot be trained; set lora")
         return self
 

@@ -14,6 +14,7 @@ from models import backbone
 from models.crossfit import FitFold, FoldResult
 from models.linear import softmax
 from models.predicting import predict, predict_logits
+from models.preflight import resolve_for_training
 from models.progress import Progress
 from models.settings import Transformer
 from models.tokens import encode
@@ -25,7 +26,7 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
 
     What does not depend on the fold is done here, once: checks of the settings, tokenising.
     """
-    backbone.load_config(settings)
+    settings = resolve_for_training(settings, backbone.device())
     tokenizer = backbone.load_tokenizer(settings)
     encoded = encode(tokenizer, battles, settings)
     encoded_test = None if test is None else encode(tokenizer, test, settings)
@@ -62,7 +63,10 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
         pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
-        details = _details(model, where, dtype)
+        details = _details(model, where, dtype) | {
+            "quantization": settings.quantization,
+            "attention": settings.attention,
+        }
         del model
         gc.collect()
         if where.type == "cuda":

@@ -20,9 +20,10 @@ def battles(rows: int = 60) -> pd.DataFrame:
     return generate(Sample(train=rows, test=10, seed=3)).train
 
 
-def make_checkpoint(folder: Path, architecture: str, hidden: int = 64) -> Path:
+def make_checkpoint(folder: Path, architecture: str, hidden: int = 64, layers: int = 2) -> Path:
     """A checkpoint that has seen two steps of text, saved as an ordinary local folder."""
-    sizes = TinyBackbone.model_validate({"architecture": architecture, "hidden": hidden, "heads": 2, "steps": 2})
+    values = {"architecture": architecture, "hidden": hidden, "layers": layers, "heads": 2, "steps": 2}
+    sizes = TinyBackbone.model_validate(values)
     settings = Tiny(vocabulary=400, max_length=POSITIONS, batch_size=8, backbones={architecture: sizes})
     tiny.make(architecture, settings, battles(), folder / architecture)
     return folder / architecture

@@ -1,0 +1,242 @@
+"""Speed and memory of training and prediction on a GPU, beside padded eager batches of the stock model.
+
+    python -m benchmarks.gpu [--csv train.csv] [--battles 256]      writes benchmarks/results/<card>.json
+    python -m benchmarks.gpu --tiny                                 the same code on tiny models, on any device
+
+Gemma 2 9B and Llama 3 8B with LoRA, and RoBERTa base, with random weights (`benchmarks.random_weights`) and random
+tokens: neither changes how long a step takes. Battles have the lengths of a CSV (at 4 characters a token), or drawn
+ones of the same distribution. Model FLOP/s count 2 operations a parameter and token forward, and what training adds
+without checkpointing's second forward pass; their share is of a large bf16 matrix product measured in the same run.
+"""
+
+import argparse
+import gc
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from battles.files import write_json
+from battles.reading import read_battles
+from battles.schema import CLASSES
+from benchmarks.random_weights import PAD, configurations, make
+from models import footprint, speed
+from models.adapt import Model
+from models.cards import card, device
+from models.plan import token_counts
+from models.precision import DTYPES
+from models.predicting import predict_logits
+from models.preflight import resolve
+from models.progress import Progress
+from models.quiet import quiet
+from models.settings import Lora, Transformer
+from models.tokens import Encoded
+from models.training import count_steps, train
+from stages.common import code_version, library_versions
+
+# Mean and standard deviation of the logarithm of a battle's tokens, at 4 characters a token: characters of prompt and
+# both responses have 7.58 and 1.02 in 1,488 of the competition's rows (first 1,000 and last 500 of its train.csv).
+LOG_MEAN, LOG_DEVIATION = 7.58 - np.log(4), 1.02
+LONG, SEED = 2048, 11
+
+
+def bases(tiny: bool) -> dict[str, Transformer]:
+    """What is measured: the settings of profile full, and NF4 at the longest battle with one battle a micro-batch."""
+    longest = 96 if tiny else LONG
+    lora: dict[str, Any] = {
+        "lora": Lora(),
+        "gradient_checkpointing": True,
+        "max_length": longest,
+        "tokens_per_batch": 8 * longest,
+    }
+    nf4 = lora | {"quantization": "nf4", "tokens_per_batch": longest, "batch_size": 1}
+    short: dict[str, Any] = {
+        "max_length": longest if tiny else 512,
+        "learning_rate": 2e-5,
+        "tokens_per_batch": 8 * longest,
+    }
+    values = {"gemma-2-9b": lora, "llama-3-8b": lora, "roberta-base": short, "gemma-2-9b nf4": nf4}
+    return {
+        name: Transformer.model_validate({"backbone": name, "epochs": 1, "seed": SEED, **value})
+        for name, value in values.items()
+    }
+
+
+def random_battles(lengths: np.ndarray, vocabulary: int) -> Encoded:
+    """Battles of these many tokens, random ones: a fifth prompt, the rest responses."""
+    generator = np.random.default_rng(SEED)
+    pieces: tuple[list[np.ndarray], ...] = ([], [], [])
+    for length in lengths:
+        ids = generator.integers(PAD + 3, vocabulary, int(length), dtype=np.int32)
+        for piece, part in zip(pieces, np.split(ids, [len(ids) // 5, len(ids) * 3 // 5]), strict=True):
+            piece.append(part)
+    nothing = np.empty(0, dtype=np.int32)
+    return Encoded((pieces[0], pieces[1], pieces[2]), (nothing,) * 4, np.asarray(lengths, dtype=np.int64))
+
+
+def draw_lengths(settings: Transformer, count: int, csv: Path | None) -> np.ndarray:
+    """Tokens of `count` battles after truncation, int64: of the CSV's, or drawn."""
+    generator = np.random.default_rng(SEED)
+    if csv is not None:
+        found = token_counts(settings, None, read_battles(csv, voted=True))
+        return generator.choice(found, count)
+    return np.clip(generator.lognormal(LOG_MEAN, LOG_DEVIATION, count).astype(np.int64), 16, settings.max_length)
+
+
+def measure(name: str, settings: Transformer, config: Any, where: torch.device, count: int, csv: Path | None) -> Any:
+    """The figures of one base: training and prediction, ours and the stock model's in padded eager batches."""
+    here = card(where)
+    settings = resolve(settings, here, config)
+    longest_only = settings.batch_size == 1
+    lengths = np.full(8, settings.max_length) if longest_only else draw_lengths(settings, count, csv)
+    encoded = random_battles(lengths, config.vocab_size)
+    some = encoded.rows(np.arange(len(lengths) if longest_only else max(1, len(lengths) // 4)))
+    dtype = DTYPES[settings.dtype]
+    model = make(settings, config, where)
+    again = settings.model_copy(update={"gradient_checkpointing": False})  # model FLOP: no forward pass is done twice
+    factor = speed.training_factor(again, config.num_hidden_layers)
+
+    def training() -> None:
+        targets = np.full((len(some), CLASSES), 1 / CLASSES)
+        with Progress(f"{name} training", count_steps(len(some), settings)) as progress:
+            train(model, some, targets, settings, PAD, dtype, SEED, lambda current: None, progress)
+
+    def predicting() -> None:
+        predict_logits(model, encoded, False, settings, PAD, dtype)
+
+    found: dict[str, Any] = {
+        "settings": settings.model_dump(mode="json"),
+        "computed_training_bytes": footprint.estimate(settings, config, here).total,
+        "training": timed(training, model, some, factor, where),
+    }
+    if not longest_only:
+        found["prediction"] = timed(predicting, model, encoded, 1.0, where)
+        (model.get_base_model() if isinstance(model, PeftModel) else model).set_attn_implementation("eager")
+        found["stock training"] = timed(lambda: stock(model, some, settings, dtype, True), model, some, factor, where)
+        found["stock prediction"] = timed(
+            lambda: stock(model, encoded, settings, dtype, False), model, encoded, 1.0, where
+        )
+    return found
+
+
+def stock(model: Any, encoded: Encoded, settings: Transformer, dtype: torch.dtype, training: bool) -> None:
+    """One pass in length-sorted padded batches as written by hand: the model's own forward, an AdamW step a batch."""
+    where = next(model.parameters()).device
+    model.train(training)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5) if training else None
+    order = np.argsort(-encoded.lengths, kind="stable")
+    rows = max(1, settings.tokens_per_batch // settings.max_length)
+    for begin in range(0, len(order), rows):
+        sequences = [torch.from_numpy(encoded.sequence(int(row), False)).long() for row in order[begin : begin + rows]]
+        ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=PAD).to(where)
+        with torch.set_grad_enabled(training), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+            logits = model(input_ids=ids, attention_mask=(ids != PAD).long()).logits.float()
+        if optimizer is None:
+            logits.cpu()
+            continue
+        torch.nn.functional.cross_entropy(logits, torch.full_like(logits, 1 / CLASSES)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def timed(
+    work: Callable[[], Any], model: Model, encoded: Encoded, factor: float, where: torch.device
+) -> dict[str, Any]:
+    """Rates of the second of two runs (the first one compiles) and its peak memory; or that the memory ran out."""
+    try:
+        work()
+        synchronise(where)
+        if where.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(where)
+        began = time.perf_counter()
+        work()
+        synchronise(where)
+        seconds = time.perf_counter() - began
+    except torch.OutOfMemoryError:
+        return {"failed": "out of memory"}
+    tokens = float(encoded.lengths.sum())
+    flops = factor * speed.forward_flops(model, tokens, float(np.square(encoded.lengths, dtype=np.float64).sum()))
+    return {
+        "battles": len(encoded),
+        "battles_per_second": len(encoded) / seconds,
+        "tokens_per_second": tokens / seconds,
+        "model_flops_per_second": flops / seconds,
+        "peak_bytes": torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None,
+    }
+
+
+def synchronise(where: torch.device) -> None:
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+
+
+def report(name: str, found: dict[str, Any], rate: float) -> None:
+    """Prints a base's figures, and adds each one's share of the matrix product's rate."""
+    for what, figures in found.items():
+        if not isinstance(figures, dict) or what == "settings":
+            continue
+        if "failed" in figures:
+            print(f"{name:16} {what:17} {figures['failed']}", flush=True)
+            continue
+        figures["share_of_matrix_product"] = figures["model_flops_per_second"] / rate
+        peak = "" if figures["peak_bytes"] is None else f", peak {figures['peak_bytes'] / 1e9:.2f} GB"
+        computed = f" (computed {found['computed_training_bytes'] / 1e9:.2f})" if what == "training" else ""
+        print(
+            f"{name:16} {what:17} {figures['battles_per_second']:8.2f} battles/s {figures['tokens_per_second']:10.0f} "
+            f"tokens/s {figures['share_of_matrix_product']:6.1%} of the matrix product{peak}{computed}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--csv", type=Path, help="a training file in the competition's format, for its lengths")
+    arguments.add_argument("--battles", type=int, default=256, help="battles of a prediction; training takes a quarter")
+    arguments.add_argument("--only", help="one base: " + ", ".join(bases(tiny=True)))
+    arguments.add_argument("--tiny", action="store_true", help="tiny models, on the CPU if there is no GPU")
+    arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    given = arguments.parse_args()
+    quiet()
+    where = device()
+    if where.type == "cpu" and not given.tiny:
+        print("no GPU here, nothing measured; the same code on tiny models: python -m benchmarks.gpu --tiny")
+        return
+    here = card(where)
+    side = 512 if given.tiny else 8192
+    rate = speed.matmul_rate(where, torch.bfloat16 if here.has_bf16 else torch.float16, side, side, side)
+    print(f"{here.text}: {rate / 1e12:.3g} TFLOP/s in a matrix product of {side}", flush=True)
+    results: dict[str, Any] = {
+        "card": here.text,
+        "memory_bytes": here.memory,
+        "tiny": given.tiny,
+        "lengths": str(given.csv.name) if given.csv else {"log_mean": LOG_MEAN, "log_deviation": LOG_DEVIATION},
+        "matrix_product_flops_per_second": rate,
+        "code_version": code_version(),
+        "libraries": library_versions(),
+        "bases": {},
+    }
+    path = given.results / f"{re.sub(r'[^A-Za-z0-9]+', '-', here.name).strip('-').lower()}{'-tiny' * given.tiny}.json"
+    for name, settings in bases(given.tiny).items():
+        if given.only not in (None, name):
+            continue
+        config = configurations(given.tiny)[name.split()[0]]
+        try:
+            found = measure(name, settings, config, where, given.battles, given.csv)
+        except torch.OutOfMemoryError:
+            found = {"failed": "out of memory while loading"}
+        report(name, found, rate)
+        results["bases"][name] = found
+        write_json(path, results)
+        gc.collect()
+        if where.type == "cuda":
+            torch.cuda.empty_cache()
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What a device can do: memory and capability, asked once, so that rules about cards are plain functions."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+# Of a card's memory, what a plan may fill: the rest is CUDA's context, cuBLAS workspaces and fragmentation.
+USABLE = 0.9
+BF16_SINCE = (8, 0)  # Ampere
+
+
+@dataclass(frozen=True)
+class Card:
+    """A device: memory in bytes, CUDA compute capability, shared memory of a block in bytes (0 on the CPU)."""
+
+    name: str
+    kind: Literal["cuda", "cpu"]
+    memory: int
+    capability: tuple[int, int] = (0, 0)
+    shared_memory: int = 0
+
+    @property
+    def usable(self) -> int:
+        """Bytes that weights, optimizer and activations may take together."""
+        return int(self.memory * USABLE)
+
+    @property
+    def has_bf16(self) -> bool:
+        return self.kind == "cpu" or self.capability >= BF16_SINCE
+
+    @property
+    def text(self) -> str:
+        """For messages: `Tesla T4 (compute capability 7.5)`."""
+        return (
+            self.name
+            if self.kind == "cpu"
+            else f"{self.name} (compute capability {'.'.join(map(str, self.capability))})"
+        )
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def card(where: torch.device) -> Card:
+    """What there is at a device."""
+    if where.type != "cuda":
+        return Card("cpu", "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    found = torch.cuda.get_device_properties(where)
+    return Card(
+        found.name,
+        "cuda",
+        found.total_memory,
+        (found.major, found.minor),
+        getattr(found, "shared_memory_per_block_optin", 0),
+    )

@@ -1,0 +1,169 @@
+"""What a transformer base will take, before any of it is loaded: tokens, memory, time, disk, and what does not fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from battles.errors import BadInput
+from battles.prompt import parts, spread
+from models import attention, skeleton
+from models.cards import Card
+from models.footprint import Memory, estimate
+from models.hub import is_local, load_config, load_tokenizer
+from models.precision import DTYPES
+from models.preflight import resolve
+from models.settings import Tiny, TinyBackbone, Transformer
+from models.speed import SHARE, forward_flops, matmul_rate, training_factor
+from models.tokens import encode
+
+SAMPLED = 512
+# English text in large vocabularies, a rule of thumb; only where the tokenizer itself cannot be had.
+CHARACTERS_PER_TOKEN = 4
+# Below this width most of the time goes to launching operations, which the estimate leaves out: with 64 the embedded
+# sample's backbones took 5 times the estimate on a CPU.
+SMALL = 512
+TABLE_ROW = 100  # bytes of a battle in an out-of-fold table: an id and three to nine probabilities
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many battles a run has, with votes and without, and its folds."""
+
+    train: int
+    test: int
+    folds: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One base's figures; tokens and seconds are of one fold, bytes on disk of all folds.
+
+    `settings` are resolved for the device, `rate` is the measured FLOP/s, `small` says that the seconds are too few,
+    `fix` are the settings that would make it fit, None where it fits or where nothing helps.
+    """
+
+    settings: Transformer
+    memory: Memory
+    sampled: int
+    train_tokens: float
+    predict_tokens: float
+    longest: int
+    rate: float
+    small: bool
+    train_seconds: float
+    predict_seconds: float
+    disk: int
+    download: int
+    fits: bool
+    fix: str | None
+
+
+def sources(settings: Transformer, tiny: Tiny, made: TinyBackbone | None, battles: pd.DataFrame) -> tuple[Any, Any]:
+    """Configuration and tokenizer of a base; with `made`, those that this tiny backbone will have once pretrained.
+
+    The tokenizer is None where only that cannot be had. Raises BadInput where the configuration cannot.
+    """
+    if made is not None:
+        from models.tiny import build, train_tokenizer
+
+        texts = (text for part in parts(battles) for text in part)
+        tokenizer = train_tokenizer(texts, tiny.vocabulary, made.architecture)
+        return build(made, len(tokenizer), tiny.max_length).config, tokenizer
+    config = load_config(settings)
+    try:
+        return config, load_tokenizer(settings)
+    except BadInput:
+        return config, None
+
+
+def token_counts(settings: Transformer, tokenizer: Any, battles: pd.DataFrame) -> np.ndarray:
+    """Tokens of a seeded sample of battles after truncation, int64; by number of characters without a tokenizer."""
+    sample = battles.sample(min(SAMPLED, len(battles)), random_state=settings.seed)
+    if tokenizer is not None:
+        return encode(tokenizer, sample, settings).lengths
+    characters = np.array([[len(text) for text in part] for part in parts(sample)]).T
+    template = settings.template
+    around = -(-sum(map(len, (template.prompt, template.first, template.second, template.end))) // CHARACTERS_PER_TOKEN)
+    share = (1 - settings.prompt_share) / 2
+    budget = settings.max_length - around
+    kept = spread(-(-characters // CHARACTERS_PER_TOKEN), (settings.prompt_share, share, share), budget)
+    return np.asarray(kept.sum(axis=1) + around)
+
+
+def make(
+    settings: Transformer,
+    config: Any,
+    tokenizer: Any,
+    battles: pd.DataFrame,
+    rows: Rows,
+    where: torch.device,
+    card: Card,
+) -> Plan:
+    """The figures of one base on a device. Raises BadInput for settings that cannot work there.
+
+    Time is an estimate: the operations of training (`models.speed`) over a share of 0.45 of the rate of this device's
+    matrix product, measured in the shape and type of the base's widest layer.
+    """
+    chosen = resolve(settings, card, config)
+    attention.check_training(chosen.attention, config, card)
+    counts = token_counts(chosen, tokenizer, battles)
+    memory = estimate(chosen, config, card)
+    shown = (1 - 1 / rows.folds) * rows.train * chosen.epochs * (2 if chosen.swap_training == "both" else 1)
+    read = (rows.train / rows.folds + rows.test) * (1 if chosen.tta == "none" else 2)
+    model = skeleton.bare(chosen, config)
+    flops = forward_flops(model, counts.mean(), float(np.square(counts).mean()))
+    dtype = DTYPES[chosen.dtype]
+    wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
+    rate = matmul_rate(where, dtype, memory.rows * memory.tokens, config.hidden_size, wide)
+    fits = memory.total <= card.usable
+    saved = 4 * memory.trained_parameters + (len(tokenizer.backend_tokenizer.to_str()) if tokenizer is not None else 0)
+    stored = sum(p.numel() for p in model.parameters()) * (getattr(config, "dtype", None) or torch.float32).itemsize
+    return Plan(
+        settings=chosen,
+        memory=memory,
+        sampled=len(counts) if tokenizer is not None else 0,
+        train_tokens=shown * counts.mean(),
+        predict_tokens=read * counts.mean(),
+        longest=int(counts.max()),
+        rate=rate,
+        small=config.hidden_size < SMALL,
+        train_seconds=shown * flops * training_factor(chosen, config.num_hidden_layers) / (SHARE * rate),
+        predict_seconds=read * flops / (SHARE * rate),
+        disk=rows.folds * saved + (rows.train + rows.test) * TABLE_ROW,
+        download=0 if is_local(chosen.backbone) else stored,
+        fits=fits,
+        fix=None if fits else what_fits(chosen, config, card),
+    )
+
+
+def what_fits(settings: Transformer, config: Any, card: Card) -> str | None:
+    """The first settings, from the mildest, that fit the device's memory: alone, and if none does, added up.
+
+    Smaller micro-batches change nothing but the speed; checkpointing costs a second forward pass; 4-bit weights and,
+    on top of all, texts cut shorter come last.
+    """
+    small: dict[str, Any] = {"tokens_per_batch": settings.max_length}
+    again: dict[str, Any] = {"gradient_checkpointing": True}
+    narrow: dict[str, Any] = {"quantization": "nf4"} if settings.lora is not None else {}
+    mild = [small, again, small | again]
+    cut = [{"max_length": length, "tokens_per_batch": length} for length in (1024, 512, 256)]
+    every = [*mild, narrow, *(change | narrow for change in mild), *(again | narrow | change for change in cut)]
+    now = settings.model_dump()
+    tried = set()
+    for whole in every:
+        change = {key: value for key, value in whole.items() if _less(key, value, now[key])}
+        words = " ".join(f"{key}={str(value).lower()}" for key, value in change.items())
+        if words in tried or not change:
+            continue
+        tried.add(words)
+        if estimate(settings.model_copy(update=change), config, card).total <= card.usable:
+            return words
+    return None
+
+
+def _less(key: str, value: Any, now: Any) -> bool:
+    """Whether a change of a setting would take less memory than what is set."""
+    return bool(value != now if key in ("quantization", "gradient_checkpointing") else value < now)
