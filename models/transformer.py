@@ -53,11 +53,13 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
         trained = time.perf_counter()
         orders = 1 if settings.tta == "none" else 2
         total = orders * (len(valid) + (0 if encoded_test is None else len(encoded_test)))
+        seconds = (settings.tta_seconds or 0.0) * orders / total  # of the second order, a battle
         with Progress(f"{name} fold {fold} predicting", total) as progress:
-            out = predict(model, valid, settings, pad, dtype, progress.advance)
+            out = predict(model, valid, settings, pad, dtype, progress.advance, seconds * len(valid))
             out_test = None
             if encoded_test is not None:
-                out_test = predict(model, encoded_test, settings, pad, dtype, progress.advance)
+                test_seconds = seconds * len(encoded_test)
+                out_test = predict(model, encoded_test, settings, pad, dtype, progress.advance, test_seconds)
         predicted = time.perf_counter()
         pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
         model.save_pretrained(folder / "model")
