@@ -11,29 +11,30 @@ from models.tokens import Encoded
 # Training steps are formed inside shuffled blocks of this many steps, sorted by length there: little padding (2 % of
 # 2,048-token battles where blocks of 16 have 6 %), and the order stays random at the scale of an epoch.
 SORTED_BLOCK = 64
-# A pack is filled up to a multiple of this, FlexAttention's block: shapes repeat, and with them what is compiled.
-PACK_MULTIPLE = 128
 
 
-def batches(lengths: np.ndarray, budget: int, packed: bool) -> list[np.ndarray]:
-    """Positions into `lengths` as batches within `budget` tokens, those of the longest rows first."""
-    return packs(lengths, budget) if packed else token_batches(lengths, budget)
+def batches(lengths: np.ndarray, budget: int, multiple: int) -> list[np.ndarray]:
+    """Positions into `lengths` as batches within `budget` tokens, those of the longest rows first.
+
+    `multiple` is what packs are filled up to a multiple of (1: not at all), or 0 for padded batches.
+    """
+    return packs(lengths, budget, multiple) if multiple else token_batches(lengths, budget)
 
 
-def computed_tokens(lengths: np.ndarray, packed: bool) -> int:
-    """Tokens that the model computes for one batch of such rows, filling included."""
-    if packed:
-        return -(-int(lengths.sum()) // PACK_MULTIPLE) * PACK_MULTIPLE
+def computed_tokens(lengths: np.ndarray, multiple: int) -> int:
+    """Tokens that the model computes for one batch of such rows, filling included; `multiple` as in `batches`."""
+    if multiple:
+        return -(-int(lengths.sum()) // multiple) * multiple
     return len(lengths) * int(lengths.max())
 
 
-def packs(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Positions into `lengths` as packs whose tokens, filling included, stay within `budget`.
+def packs(lengths: np.ndarray, budget: int, multiple: int) -> list[np.ndarray]:
+    """Positions into `lengths` as packs whose tokens, filled up to a multiple of `multiple`, stay within `budget`.
 
     Best fit, longest row first (Johnson 1974, "Fast algorithms for bin packing"): each row joins the fullest pack
     that has room for it. A single row over the budget is a pack of its own.
     """
-    size = max(budget // PACK_MULTIPLE, 1) * PACK_MULTIPLE
+    size = max(budget // multiple, 1) * multiple
     rooms: list[tuple[int, int]] = []  # what is left in each pack and its number, the fullest first
     found: list[list[int]] = []
     for row in np.argsort(-lengths, kind="stable").tolist():

@@ -15,19 +15,23 @@ from peft import PeftModel
 from torch.nn.attention.flex_attention import create_block_mask
 
 from battles.errors import BadInput
-from models.batching import PACK_MULTIPLE, collate
+from models.batching import collate
 from models.settings import Transformer
 from models.tokens import Encoded
 
 # Decoders that see packed sequences by restarting positions alone, and encoders that need to be told.
 DECODERS = ("llama", "gemma2", "mistral", "qwen2", "qwen3")
 ENCODERS = ("roberta", "xlm-roberta", "camembert")
+# FlexAttention is compiled for every length of pack anew, so a pack is filled up to a 16th of the budget, in whole
+# blocks of the attention mask: then there are 16 lengths at most.
+FLEX_LENGTHS, FLEX_BLOCK = 16, 128
 
 
-def is_packed(model: Any, settings: Transformer) -> bool:
-    """Whether this model's batches are packs: as set, or where the attention skips what lies between two sequences.
+def pack_multiple(model: Any, settings: Transformer) -> int:
+    """What this model's packs are filled up to a multiple of (1: not at all), or 0 where its batches are padded.
 
-    Raises BadInput for `batching: packed` on an architecture whose packing is not known to be right.
+    They are packs as set, or where the attention leaves out what lies between two sequences. Raises BadInput for
+    `batching: packed` on an architecture whose packing is not known to be right.
     """
     known = model.config.model_type in DECODERS + ENCODERS
     if settings.batching == "packed" and not known:
@@ -35,18 +39,25 @@ def is_packed(model: Any, settings: Transformer) -> bool:
             f"batching: packed, but {settings.backbone} is of type {model.config.model_type}; only "
             f"{', '.join(DECODERS + ENCODERS)} are known to keep packed battles apart: set it to padded"
         )
-    if settings.batching == "auto":
-        return known and model.config._attn_implementation.startswith(("flash", "flex"))
-    return settings.batching == "packed"
+    implementation = model.config._attn_implementation
+    fits = known and implementation.startswith(("flash", "flex"))
+    if settings.batching == "padded" or (settings.batching == "auto" and not fits):
+        return 0
+    if not implementation.startswith("flex"):
+        return 1
+    # Left alone, torch would compile once for all lengths after the second; on a CPU that kernel does not compile.
+    torch._dynamo.config.automatic_dynamic_shapes = False
+    torch._dynamo.config.recompile_limit = 4 * FLEX_LENGTHS
+    return max(settings.tokens_per_batch // FLEX_LENGTHS // FLEX_BLOCK, 1) * FLEX_BLOCK
 
 
 def forward(
-    model: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, packed: bool
+    model: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, multiple: int
 ) -> torch.Tensor:
     """Logits, float32 (rows, 3), of the battles at `rows`; `swapped`, bool (rows,), shows response B first.
 
-    `model` is a bare or PEFT model, not one wrapped for several processes. The head computes in fp32, whatever the
-    backbone does.
+    `multiple` is `pack_multiple`'s. `model` is a bare or PEFT model, not one wrapped for several processes. The head
+    computes in fp32, whatever the backbone does.
     """
     where = next(model.parameters()).device
     bare = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -57,8 +68,8 @@ def forward(
     backbone = getattr(bare, bare.base_model_prefix)
     lengths = torch.from_numpy(encoded.lengths[rows])
     inputs: dict[str, Any]
-    if packed:
-        inputs = _pack(backbone, encoded, rows, swapped, pad, where)
+    if multiple:
+        inputs = _pack(backbone, encoded, rows, swapped, pad, multiple, where)
         ends = lengths.cumsum(0)
         at = ends - lengths if kind in ENCODERS else ends - 1
         row = torch.zeros_like(at)
@@ -78,11 +89,11 @@ def forward(
 
 
 def _pack(
-    backbone: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, where: torch.device
+    backbone: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, multiple: int, where: torch.device
 ) -> dict[str, Any]:
-    """The backbone's inputs for battles laid end to end, filled up by pads as a sequence of their own."""
+    """The backbone's inputs for battles laid end to end, filled up by pads as sequences of their own."""
     sequences = [encoded.sequence(int(row), bool(flag)) for row, flag in zip(rows, swapped, strict=True)]
-    filling = -sum(len(ids) for ids in sequences) % PACK_MULTIPLE
+    filling = -sum(len(ids) for ids in sequences) % multiple
     encoder = backbone.config.model_type in ENCODERS
     start = backbone.embeddings.padding_idx + 1 if encoder else 0
     ids = np.concatenate([*sequences, np.full(filling, pad)])

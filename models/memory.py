@@ -10,21 +10,22 @@ from models.batching import batches, computed_tokens
 from models.settings import Transformer
 
 
-def smaller(budget: int, lengths: np.ndarray, packed: bool, settings: Transformer) -> int:
+def smaller(budget: int, lengths: np.ndarray, multiple: int, settings: Transformer) -> int:
     """The token budget to go on with after rows of these lengths ran out of memory under `budget`: half of it.
 
     Half of the largest batch if that was below the budget. Frees what the failed attempt left, so call it outside
-    of the `except` block, which keeps that alive. Raises BadInput when every batch was a single battle already.
+    of the `except` block, which keeps that alive. Raises BadInput when no batch can be split any further.
     """
-    cut = batches(lengths, budget, packed)
-    if all(len(rows) == 1 for rows in cut):
+    cut = batches(lengths, budget, multiple)
+    largest = max(computed_tokens(lengths[rows], multiple) for rows in cut)
+    if all(len(rows) == 1 for rows in cut) or largest <= multiple:
         quantised = "" if settings.quantization == "nf4" else f", or a quantization (it is {settings.quantization})"
         raise BadInput(
-            f"max_length: {settings.max_length}: a single battle of {lengths.max()} tokens does not fit the memory, so "
-            f"that tokens_per_batch (now {budget}) cannot help; set a smaller max_length{quantised}, or "
+            f"max_length: {settings.max_length}: a single batch of {largest} tokens does not fit the memory, so that "
+            f"tokens_per_batch (now {budget}) cannot help; set a smaller max_length{quantised}, or "
             f"gradient_checkpointing (it is {str(settings.gradient_checkpointing).lower()})"
         )
-    less = min(budget, max(computed_tokens(lengths[rows], packed) for rows in cut)) // 2
+    less = min(budget, largest) // 2
     print(f"out of memory with {budget} tokens a batch; going on with {less} (tokens_per_batch: {less})", flush=True)
     gc.collect()
     if torch.cuda.is_available():

@@ -13,7 +13,7 @@ from battles.schema import CLASSES
 from battles.swap import swap_probabilities
 from models import memory
 from models.batching import batches
-from models.forward import forward, is_packed
+from models.forward import forward, pack_multiple
 from models.linear import softmax
 from models.settings import Transformer
 from models.tokens import Encoded
@@ -41,22 +41,23 @@ def predict_logits(
     BadInput for a battle that does not fit alone, and for logits that are not finite, which half precision can produce.
     """
     where = next(model.parameters()).device
-    packed = is_packed(model, settings)
+    multiple = pack_multiple(model, settings)
     budget = settings.tokens_per_batch
     out = np.full((len(encoded), CLASSES), np.nan)
-    waiting = deque(batches(encoded.lengths, budget, packed))
+    waiting = deque(batches(encoded.lengths, budget, multiple))
     model.eval()
     with torch.inference_mode(), torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32):
         while waiting and not stop():
             rows = waiting[0]
             try:
-                logits = forward(model, encoded, rows, np.full(len(rows), swapped), pad, packed).double().cpu().numpy()
+                found = forward(model, encoded, rows, np.full(len(rows), swapped), pad, multiple)
+                logits = found.double().cpu().numpy()
             except torch.OutOfMemoryError:
                 logits = None
             if logits is None:
-                budget = memory.smaller(budget, encoded.lengths[rows], packed, settings)
+                budget = memory.smaller(budget, encoded.lengths[rows], multiple, settings)
                 left = np.concatenate(waiting)
-                waiting = deque(left[part] for part in batches(encoded.lengths[left], budget, packed))
+                waiting = deque(left[part] for part in batches(encoded.lengths[left], budget, multiple))
                 continue
             if not np.isfinite(logits).all():
                 raise BadInput(

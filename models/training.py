@@ -15,7 +15,7 @@ from battles.swap import SWAPPED_CLASSES
 from models import memory
 from models.backbone import HEADS, Model
 from models.batching import batches, computed_tokens, training_steps
-from models.forward import forward, is_packed
+from models.forward import forward, pack_multiple
 from models.progress import Progress
 from models.settings import Transformer
 from models.tokens import Encoded
@@ -51,7 +51,7 @@ def train(
     model, optimizer = accelerator.prepare(model, optimizer)
     everything = torch.from_numpy(targets).float()
     curve: list[dict[str, Any]] = []
-    budget, packed = settings.tokens_per_batch, is_packed(model, settings)
+    budget, multiple = settings.tokens_per_batch, pack_multiple(model, settings)
     for epoch, steps in enumerate(schedule):
         model.train()
         for rows, swapped in steps:
@@ -62,12 +62,12 @@ def train(
             while True:
                 try:
                     loss, computed = _accumulate(
-                        accelerator, model, encoded, rows, swapped, wanted, pad, packed, budget
+                        accelerator, model, encoded, rows, swapped, wanted, pad, multiple, budget
                     )
                     break
                 except torch.OutOfMemoryError:
                     optimizer.zero_grad()  # the step is done again, whole: its gradients are those of any budget
-                budget = memory.smaller(budget, encoded.lengths[rows], packed, settings)
+                budget = memory.smaller(budget, encoded.lengths[rows], multiple, settings)
             tokens = int(encoded.lengths[rows].sum())
             if not math.isfinite(loss):
                 raise BadInput(
@@ -103,7 +103,7 @@ def _accumulate(
     swapped: np.ndarray,
     wanted: torch.Tensor,
     pad: int,
-    packed: bool,
+    multiple: int,
     budget: int,
 ) -> tuple[float, int]:
     """The gradients of one optimizer step, in micro-batches within the budget; its loss, and the tokens computed.
@@ -111,13 +111,13 @@ def _accumulate(
     `wanted` (rows, 3) are the targets in the order in which a battle is shown.
     """
     loss, computed = 0.0, 0
-    for part in batches(encoded.lengths[rows], budget, packed):
+    for part in batches(encoded.lengths[rows], budget, multiple):
         with accelerator.autocast():  # the backbone is called without the wrapper that would do it
-            logits = forward(model, encoded, rows[part], swapped[part], pad, packed)
+            logits = forward(model, encoded, rows[part], swapped[part], pad, multiple)
         part_loss = cross_entropy(logits, wanted[part].to(logits.device), reduction="sum") / len(rows)
         accelerator.backward(part_loss)
         loss += part_loss.item()
-        computed += computed_tokens(encoded.lengths[rows[part]], packed)
+        computed += computed_tokens(encoded.lengths[rows[part]], multiple)
     return loss, computed
 
 

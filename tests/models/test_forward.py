@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from battles.errors import BadInput
 from models import backbone
-from models.forward import DECODERS, forward, is_packed
+from models.forward import DECODERS, forward, pack_multiple
 from models.settings import Lora, Transformer
 from models.tokens import Encoded, encode
 from tests.models.checkpoints import battles, settings
@@ -53,10 +53,10 @@ def test_padded_and_packed_logits_equal_one_by_one(
     with torch.inference_mode():
         alone = _one_by_one(model, encoded)
         assert alone.std(dim=0).min() > 0.02
-        for packed in (False, True):
-            together = forward(model, encoded, ROWS, SWAPPED, pad, packed)
+        for multiple in (0, 1, 128):
+            together = forward(model, encoded, ROWS, SWAPPED, pad, multiple)
             assert (together - alone).abs().max() < 1e-5
-            single = forward(model, encoded, ROWS[:1], SWAPPED[:1], pad, packed)
+            single = forward(model, encoded, ROWS[:1], SWAPPED[:1], pad, multiple)
             assert (single - alone[:1]).abs().max() < 1e-5
 
 
@@ -75,8 +75,8 @@ def test_padded_and_packed_gradients_equal_one_by_one(
 
     alone = gradients(_one_by_one(model, encoded))
     assert alone.abs().max() > 1e-2
-    for packed in (False, True):
-        together = gradients(forward(model, encoded, ROWS, SWAPPED, pad, packed))
+    for multiple in (0, 1, 128):
+        together = gradients(forward(model, encoded, ROWS, SWAPPED, pad, multiple))
         assert (together - alone).abs().max() < 1e-4 * alone.abs().max()
 
 
@@ -84,8 +84,8 @@ def test_a_quantised_model_may_be_packed(checkpoints: dict[str, Path]) -> None:
     model, encoded, pad = _loaded(settings(checkpoints["llama"], quantization="nf4"))
     with torch.inference_mode():
         alone = _one_by_one(model, encoded)
-        for packed in (False, True):
-            assert (forward(model, encoded, ROWS, SWAPPED, pad, packed) - alone).abs().max() < 1e-4
+        for multiple in (0, 1, 128):
+            assert (forward(model, encoded, ROWS, SWAPPED, pad, multiple) - alone).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("kind", DECODERS)
@@ -99,8 +99,8 @@ def test_every_decoder_that_may_be_packed_keeps_battles_apart(checkpoints: dict[
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
     with torch.inference_mode():
         alone = _one_by_one(model, encoded)
-        for packed in (False, True):
-            assert (forward(model, encoded, ROWS, SWAPPED, 1, packed) - alone).abs().max() < 1e-5
+        for multiple in (0, 1, 128):
+            assert (forward(model, encoded, ROWS, SWAPPED, 1, multiple) - alone).abs().max() < 1e-5
 
 
 def test_a_pad_token_in_the_text_does_not_move_the_end(checkpoints: dict[str, Path]) -> None:
@@ -109,7 +109,7 @@ def test_a_pad_token_in_the_text_does_not_move_the_end(checkpoints: dict[str, Pa
     before = len(encoded.frame[3])
     changed = Encoded(encoded.pieces, (ends[0], ends[1], ends[2], ends[3]), encoded.lengths + 2 - before)
     with torch.inference_mode():
-        padded, packed = (forward(model, changed, ROWS, SWAPPED, pad, packed) for packed in (False, True))
+        padded, packed = (forward(model, changed, ROWS, SWAPPED, pad, multiple) for multiple in (0, 1))
         bare = model.get_base_model()
         for row in range(len(ROWS)):
             ids = torch.from_numpy(changed.sequence(int(ROWS[row]), bool(SWAPPED[row])).astype(np.int64))[None]
@@ -164,24 +164,41 @@ def test_flash_attention_is_told_where_sequences_begin(
             flash, "lazy_import_flash_attention", lambda name: ((None, kernel, None, None, None), (process, None))
         )
         model.config._attn_implementation = "flash_attention_2"
-        assert is_packed(model, settings(checkpoints[name]))
-        together = forward(model, encoded, ROWS, SWAPPED, pad, True)
+        assert pack_multiple(model, settings(checkpoints[name]))
+        together = forward(model, encoded, ROWS, SWAPPED, pad, 128)
     assert set(called) == {len(ROWS) + 1}  # the filling is a sequence of its own
     assert (together - alone).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["roberta", "llama", "gemma2"])
+def test_flex_attention_keeps_packed_battles_apart(checkpoints: dict[str, Path], name: str) -> None:
+    model, encoded, pad = _loaded(settings(checkpoints[name]))
+    packed, _, _ = _loaded(settings(checkpoints[name], attention="flex_attention"))
+    # The same functions uncompiled: compiling them for a CPU takes a minute.
+    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
+        alone = _one_by_one(model, encoded)
+        assert (forward(packed, encoded, ROWS, SWAPPED, pad, 128) - alone).abs().max() < 1e-5
+
+
 def test_packing_is_chosen_where_the_attention_can_leave_out_what_lies_between(checkpoints: dict[str, Path]) -> None:
     model, _, _ = _loaded(settings(checkpoints["llama"]))
-    assert not is_packed(model, settings(checkpoints["llama"]))
-    assert is_packed(model, settings(checkpoints["llama"], batching="packed"))
-    model.config._attn_implementation = "flex_attention"
-    assert is_packed(model, settings(checkpoints["llama"]))
-    assert not is_packed(model, settings(checkpoints["llama"], batching="padded"))
+    for attention, batching, expected in (
+        ("sdpa", "auto", 0),
+        ("eager", "auto", 0),
+        ("sdpa", "packed", 1),
+        ("flash_attention_2", "auto", 1),
+        ("flash_attention_2", "padded", 0),
+        ("flex_attention", "auto", 1024),
+        ("flex_attention", "padded", 0),
+    ):
+        model.config._attn_implementation = attention
+        with torch._dynamo.config.patch(automatic_dynamic_shapes=True):  # FlexAttention turns it off
+            assert pack_multiple(model, settings(checkpoints["llama"], batching=batching)) == expected
 
 
 def test_packing_is_refused_where_it_is_not_known_to_be_right(checkpoints: dict[str, Path]) -> None:
     model, _, _ = _loaded(settings(checkpoints["llama"]))
     model.config.model_type = "deberta-v2"
-    assert not is_packed(model, settings(checkpoints["llama"]))
-    with pytest.raises(BadInput, match="batching: packed, but .* is of type deberta-v2"):
-        is_packed(model, settings(checkpoints["llama"], batching="packed"))
+    assert not pack_multiple(model, settings(checkpoints["llama"]))
+    with pytest.raises(BadInput, match=r"batching: packed, but .* is of type deberta-v2"):
+        pack_multiple(model, settings(checkpoints["llama"], batching="packed"))
