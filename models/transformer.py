@@ -16,19 +16,23 @@ from models.linear import softmax
 from models.predicting import predict, predict_logits
 from models.progress import Progress
 from models.settings import Transformer
-from models.tokens import encode
+from models.token_cache import encode_once
 from models.training import count_steps, train
 
 
-def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.DataFrame | None) -> FitFold:
+def fit_folds(
+    name: str, settings: Transformer, battles: pd.DataFrame, test: pd.DataFrame | None, folder: Path
+) -> FitFold:
     """The function that trains and predicts one fold of this base.
 
-    What does not depend on the fold is done here, once: checks of the settings, tokenising.
+    What does not depend on the fold is done here, once: checks of the settings, tokenising; the tokens are kept in
+    `tokens` of the base's `folder`.
     """
     backbone.load_config(settings)
     tokenizer = backbone.load_tokenizer(settings)
-    encoded = encode(tokenizer, battles, settings)
-    encoded_test = None if test is None else encode(tokenizer, test, settings)
+    tables = {"train": battles} if test is None else {"train": battles, "test": test}
+    tokens = encode_once(tokenizer, tables, settings, folder / "tokens")
+    encoded, encoded_test = tokens["train"], tokens.get("test")
     targets = np.eye(3)[labels(battles)]
     where = backbone.device()
     dtype = backbone.resolve_dtype(settings, where)
