@@ -30,6 +30,8 @@ def main() -> None:
         _run("handcrafted features beside TfidfVectorizer, one core", "features", "--csv", str(path))
         _run(f"{rows} battles: reading and folds", "prepare", "--csv", str(path), "--rows", rows)
         _run(f"{rows} battles: folds and all features", "features", "--csv", str(path), "--rows", rows)
+        _run(f"{rows} battles: tokens, and reading them again", "tokens", "--csv", str(path), "--rows", rows)
+        _run("prediction on the CPU beside fixed batches", "predicting", "--csv", str(path))
         _run("training and prediction on a GPU", "gpu", *(["--csv", str(path)] if given.csv else []))
 
 

@@ -39,7 +39,10 @@ FitFold = Callable[[int, np.ndarray, np.ndarray, Path], FoldResult]
 
 @dataclass(frozen=True)
 class CrossFit:
-    """Assembled predictions: `valid` (rows, 3) with NaN where a fold was not run, `test` the mean over folds."""
+    """Assembled predictions: `valid` (rows, 3) with NaN where a fold was not run, `test` the mean over folds.
+
+    The mean of a variant is over the folds that have it: a battle that no fold read in the second order is NaN there.
+    """
 
     valid: Variants
     test: Variants | None
@@ -119,7 +122,7 @@ def _assemble(numbers: np.ndarray, results: dict[int, FoldResult]) -> CrossFit:
         for name in names:
             valid[name][numbers == fold] = result.valid[name]
     tests = [result.test for result in results.values() if result.test is not None]
-    test = {name: np.mean([one[name] for one in tests], axis=0) for name in tests[0]} if tests else None
+    test = {name: _mean(np.stack([one[name] for one in tests])) for name in tests[0]} if tests else None
     return CrossFit(
         valid,
         test,
@@ -128,6 +131,13 @@ def _assemble(numbers: np.ndarray, results: dict[int, FoldResult]) -> CrossFit:
         ", ".join(sorted({result.device for result in results.values()})),
         sorted(results),
     )
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean of (folds, rows, 3) over the folds that are not NaN, NaN where none is."""
+    there = ~np.isnan(values)
+    sums, counts = np.where(there, values, 0.0).sum(axis=0), there.sum(axis=0)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
 def _frame(variants: Variants) -> pd.DataFrame:

@@ -1,5 +1,8 @@
 """Class probabilities of battles, in one response order or both (swap TTA)."""
 
+import math
+import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -8,11 +11,17 @@ import torch
 from battles.errors import BadInput
 from battles.schema import CLASSES
 from battles.swap import swap_probabilities
-from models.batching import collate, token_batches
+from models import memory
+from models.batching import batches
+from models.forward import forward, pack_multiple
 from models.linear import softmax
 from models.settings import Transformer
 from models.tokens import Encoded
 from oof.table import MEAN, PLAIN, SWAPPED
+
+# With a time budget, the second order is read by so many of the closest battles at a time: enough of them that sorting
+# by length leaves little padding, few enough that those left out are the clearest.
+CLOSEST = 512
 
 
 def predict_logits(
@@ -23,22 +32,40 @@ def predict_logits(
     pad: int,
     dtype: torch.dtype,
     advance: Callable[[int], None] = lambda rows: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
     """Logits, float64 (battles, 3), as the model sees the order: exchanged battles are not mapped back.
 
-    `advance` is called with the number of rows of every finished batch. Raises BadInput for logits that are not
-    finite, which half precision can produce.
+    `advance` is called with the number of rows of every finished batch. Before every batch `stop` is asked; once it
+    is True the battles left are NaN. Where the memory runs out, the batches left are cut anew, half as large. Raises
+    BadInput for a battle that does not fit alone, and for logits that are not finite, which half precision can produce.
     """
     where = next(model.parameters()).device
-    out = np.empty((len(encoded), CLASSES))
+    multiple = pack_multiple(model, settings)
+    budget = settings.tokens_per_batch
+    out = np.full((len(encoded), CLASSES), np.nan)
+    waiting = deque(batches(encoded.lengths, budget, multiple))
     model.eval()
     with torch.inference_mode(), torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32):
-        for rows in token_batches(encoded.lengths, settings.tokens_per_batch):
-            batch = collate(encoded, rows, np.full(len(rows), swapped), pad, where)
-            out[rows] = model(**batch).logits.double().cpu().numpy()
+        while waiting and not stop():
+            rows = waiting[0]
+            try:
+                found = forward(model, encoded, rows, np.full(len(rows), swapped), pad, multiple)
+                logits = found.double().cpu().numpy()
+            except torch.OutOfMemoryError:
+                logits = None
+            if logits is None:
+                budget = memory.smaller(budget, encoded.lengths[rows], multiple, settings)
+                left = np.concatenate(waiting)
+                waiting = deque(left[part] for part in batches(encoded.lengths[left], budget, multiple))
+                continue
+            if not np.isfinite(logits).all():
+                raise BadInput(
+                    f"dtype: {settings.dtype} gives logits that are not finite on {settings.backbone}; use float32"
+                )
+            out[rows] = logits
+            waiting.popleft()
             advance(len(rows))
-    if not np.isfinite(out).all():
-        raise BadInput(f"dtype: {settings.dtype} gives logits that are not finite on {settings.backbone}; use float32")
     return out
 
 
@@ -49,10 +76,31 @@ def predict(
     pad: int,
     dtype: torch.dtype,
     advance: Callable[[int], None] = lambda rows: None,
+    seconds: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, np.ndarray]:
-    """Probabilities (battles, 3) by variant: the mean and, with swap TTA, each order; all in the original order."""
+    """Probabilities (battles, 3) by variant: the mean and, with swap TTA, each order; all in the original order.
+
+    With `tta: budget` the exchanged order is read by the battles of the smallest margin between the two likeliest
+    classes, for `seconds` by `clock`; no batch begins after them. The others are NaN in it, and their mean is the
+    plain order.
+    """
     plain = softmax(predict_logits(model, encoded, False, settings, pad, dtype, advance))
     if settings.tta == "none":
         return {MEAN: plain}
-    swapped = swap_probabilities(softmax(predict_logits(model, encoded, True, settings, pad, dtype, advance)))
-    return {MEAN: (plain + swapped) / 2, PLAIN: plain, SWAPPED: swapped}
+    parts, end = [np.arange(len(encoded))], math.inf
+    if settings.tta == "budget":
+        end = clock() + seconds
+        ranked = np.sort(plain, axis=1)
+        closest = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")
+        parts = [closest[begin : begin + CLOSEST] for begin in range(0, len(closest), CLOSEST)]
+    swapped = np.full_like(plain, np.nan)
+    for rows in parts:
+        if clock() >= end:
+            break
+        logits = predict_logits(
+            model, encoded.rows(rows), True, settings, pad, dtype, advance, stop=lambda: clock() >= end
+        )
+        swapped[rows] = swap_probabilities(softmax(logits))
+    mean = np.where(np.isnan(swapped), plain, (plain + swapped) / 2)
+    return {MEAN: mean, PLAIN: plain, SWAPPED: swapped}

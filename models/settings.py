@@ -34,10 +34,14 @@ class Transformer(Section):
     `max_length` counts tokens of a whole battle, template included; `prompt_share` of it is the prompt's, the rest
     is the responses' in equal parts. `swap_training` says in which order a training battle is shown: `both` (in
     each epoch twice), `alternate` (a seeded order, exchanged from epoch to epoch) or `none`. `tta: both` predicts
-    both response orders and averages the probabilities. `watch` held-out battles are scored for the curve after
-    every epoch; nothing is chosen by them. `quantization: auto` stores frozen weights in 4 bits only where whole ones
-    would not fit in the card's memory. `frozen_layers`: so many layers from the lowest stay as they are loaded (in a
-    full fine-tune the embeddings below them too; with `lora` they get no adapters).
+    both response orders and averages the probabilities; `tta: budget` does so for the closest battles, as many as
+    `tta_seconds` allow: what a fold may spend on the second order, held-out and test battles sharing it by number.
+    `batching`: `padded` batches of like lengths, `packed` ones laid end to end, or `auto`: packed where `attention` is
+    flex or flash. A batch has at most `tokens_per_batch` tokens, filling included; it halves where memory runs out.
+    `watch` held-out battles are scored for the curve after every epoch; nothing is chosen by them.
+    `quantization: auto` stores frozen weights in 4 bits only where whole ones would not fit in the card's memory.
+    `frozen_layers`: so many layers from the lowest stay as they are loaded (in a full fine-tune the embeddings below
+    them too; with `lora` they get no adapters).
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -60,8 +64,10 @@ class Transformer(Section):
     max_grad_norm: Positive = 1.0
     batch_size: Annotated[int, Field(ge=1)] = 16
     tokens_per_batch: Annotated[int, Field(ge=64)] = 16384
+    batching: Literal["auto", "padded", "packed"] = "auto"
     swap_training: Literal["both", "alternate", "none"] = "alternate"
-    tta: Literal["both", "none"] = "both"
+    tta: Literal["both", "none", "budget"] = "both"
+    tta_seconds: Annotated[float, Field(ge=0)] | None = None
     watch: Annotated[int, Field(ge=0)] = 512
     seed: int = 11
 
@@ -69,6 +75,14 @@ class Transformer(Section):
     def _quantised_needs_lora(self) -> Self:
         if self.quantization in ("int8", "nf4") and self.lora is None:
             raise ValueError(f"quantization {self.quantization}: quantised weights cannot be trained; set lora")
+        return self
+
+    @model_validator(mode="after")
+    def _seconds_with_a_budget(self) -> Self:
+        if self.tta == "budget" and self.tta_seconds is None:
+            raise ValueError("tta: budget needs tta_seconds, the seconds that a fold may spend on the second order")
+        if self.tta != "budget" and self.tta_seconds is not None:
+            raise ValueError(f"tta_seconds: {self.tta_seconds} is of no use with tta: {self.tta}; set tta: budget")
         return self
 
 

@@ -53,8 +53,12 @@ def _features(path: Path, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, str]]
 def _meta(
     tables: Mapping[str, Predictions], columns: pd.DataFrame, swap: Mapping[str, str], covered: np.ndarray
 ) -> Meta:
+    # A battle read in one order only has no disagreement of the orders.
     orders = {
-        name: (found.plain[covered], found.swapped[covered])
+        name: (
+            found.plain[covered],
+            np.where(np.isnan(found.swapped), found.plain, found.swapped)[covered],
+        )
         for name, found in tables.items()
         if found.plain is not None and found.swapped is not None
     }

@@ -1,5 +1,8 @@
 """Tokenised battles: every text once, both response orders assembled from the same pieces."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +17,8 @@ MARK = " … "
 # Texts are cut to this many characters per token of max_length before tokenising, beginning and end:
 # longer than nearly any token, so that the budget is filled, and a 200 kB response does not cost its full length.
 CHARACTERS_PER_TOKEN = 12
+# Tokenised at a time: enough for all cores; what the tokenizer notes beside the ids takes many times their memory.
+TEXTS_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,27 @@ def _shorten(text: str, longest: int) -> str:
 
 
 def _tokenise(tokenizer: Any, texts: list[str]) -> list[np.ndarray]:
-    if not texts:
-        return []
-    encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-    return [_array(ids) for ids in encoded]
+    found: list[np.ndarray] = []
+    with _all_cores():
+        for begin in range(0, len(texts), TEXTS_AT_A_TIME):
+            some = texts[begin : begin + TEXTS_AT_A_TIME]
+            encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
+            found += [_array(ids) for ids in encoded["input_ids"]]
+    return found
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Lets the tokenizers library use its threads, which `make` turns off as it forks and starts other steps beside."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -12,8 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from battles.errors import BadInput
 from battles.swap import SWAPPED_CLASSES
+from models import memory
 from models.backbone import HEADS, Model
-from models.batching import collate, token_batches, training_steps
+from models.batching import batches, computed_tokens, training_steps
+from models.forward import forward, pack_multiple
 from models.progress import Progress
 from models.settings import Transformer
 from models.tokens import Encoded
@@ -49,22 +51,24 @@ def train(
     model, optimizer = accelerator.prepare(model, optimizer)
     everything = torch.from_numpy(targets).float()
     curve: list[dict[str, Any]] = []
+    budget, multiple = settings.tokens_per_batch, pack_multiple(model, settings)
     for epoch, steps in enumerate(schedule):
         model.train()
         for rows, swapped in steps:
             began = time.perf_counter()
-            loss, tokens, padded = 0.0, 0, 0
-            for part in token_batches(encoded.lengths[rows], settings.tokens_per_batch):
-                batch = collate(encoded, rows[part], swapped[part], pad, accelerator.device)
-                wanted = everything[rows[part]]
-                flipped = torch.from_numpy(swapped[part])
-                wanted[flipped] = wanted[flipped][:, SWAPPED_CLASSES]
-                logits = model(**batch).logits.float()
-                part_loss = cross_entropy(logits, wanted.to(logits.device), reduction="sum") / len(rows)
-                accelerator.backward(part_loss)
-                loss += part_loss.item()
-                tokens += int(encoded.lengths[rows[part]].sum())
-                padded += batch["input_ids"].numel()
+            wanted = everything[rows]
+            flipped = torch.from_numpy(swapped)
+            wanted[flipped] = wanted[flipped][:, SWAPPED_CLASSES]
+            while True:
+                try:
+                    loss, computed = _accumulate(
+                        accelerator, model, encoded, rows, swapped, wanted, pad, multiple, budget
+                    )
+                    break
+                except torch.OutOfMemoryError:
+                    optimizer.zero_grad()  # the step is done again, whole: its gradients are those of any budget
+                budget = memory.smaller(budget, encoded.lengths[rows], multiple, settings)
+            tokens = int(encoded.lengths[rows].sum())
             if not math.isfinite(loss):
                 raise BadInput(
                     f"dtype: {settings.dtype} or learning_rate: {settings.learning_rate} made the loss {loss} at step "
@@ -82,13 +86,39 @@ def train(
                     "loss": loss,
                     "learning_rate": rate,
                     "tokens_per_second": tokens / (time.perf_counter() - began),
-                    "padding": 1 - tokens / padded,
+                    "padding": 1 - tokens / computed,
                     "valid_log_loss": None,
                 }
             )
             progress.advance(1, f"loss {loss:.3f}")
         curve[-1]["valid_log_loss"] = watch(model)
     return accelerator.unwrap_model(model, keep_fp32_wrapper=False), curve
+
+
+def _accumulate(
+    accelerator: Accelerator,
+    model: Model,
+    encoded: Encoded,
+    rows: np.ndarray,
+    swapped: np.ndarray,
+    wanted: torch.Tensor,
+    pad: int,
+    multiple: int,
+    budget: int,
+) -> tuple[float, int]:
+    """The gradients of one optimizer step, in micro-batches within the budget; its loss, and the tokens computed.
+
+    `wanted` (rows, 3) are the targets in the order in which a battle is shown.
+    """
+    loss, computed = 0.0, 0
+    for part in batches(encoded.lengths[rows], budget, multiple):
+        with accelerator.autocast():  # the backbone is called without the wrapper that would do it
+            logits = forward(model, encoded, rows[part], swapped[part], pad, multiple)
+        part_loss = cross_entropy(logits, wanted[part].to(logits.device), reduction="sum") / len(rows)
+        accelerator.backward(part_loss)
+        loss += part_loss.item()
+        computed += computed_tokens(encoded.lengths[rows[part]], multiple)
+    return loss, computed
 
 
 def count_steps(rows: int, settings: Transformer) -> int:

@@ -17,19 +17,23 @@ from models.predicting import predict, predict_logits
 from models.preflight import resolve_for_training
 from models.progress import Progress
 from models.settings import Transformer
-from models.tokens import encode
+from models.token_cache import encode_once
 from models.training import count_steps, train
 
 
-def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.DataFrame | None) -> FitFold:
+def fit_folds(
+    name: str, settings: Transformer, battles: pd.DataFrame, test: pd.DataFrame | None, folder: Path
+) -> FitFold:
     """The function that trains and predicts one fold of this base.
 
-    What does not depend on the fold is done here, once: checks of the settings, tokenising.
+    What does not depend on the fold is done here, once: checks of the settings, tokenising; the tokens are kept in
+    `tokens` of the base's `folder`.
     """
     settings = resolve_for_training(settings, backbone.device())
     tokenizer = backbone.load_tokenizer(settings)
-    encoded = encode(tokenizer, battles, settings)
-    encoded_test = None if test is None else encode(tokenizer, test, settings)
+    tables = {"train": battles} if test is None else {"train": battles, "test": test}
+    tokens = encode_once(tokenizer, tables, settings, folder / "tokens")
+    encoded, encoded_test = tokens["train"], tokens.get("test")
     targets = np.eye(3)[labels(battles)]
     where = backbone.device()
     dtype = backbone.resolve_dtype(settings, where)
@@ -54,11 +58,13 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
         trained = time.perf_counter()
         orders = 1 if settings.tta == "none" else 2
         total = orders * (len(valid) + (0 if encoded_test is None else len(encoded_test)))
+        seconds = (settings.tta_seconds or 0.0) * orders / total  # of the second order, a battle
         with Progress(f"{name} fold {fold} predicting", total) as progress:
-            out = predict(model, valid, settings, pad, dtype, progress.advance)
+            out = predict(model, valid, settings, pad, dtype, progress.advance, seconds * len(valid))
             out_test = None
             if encoded_test is not None:
-                out_test = predict(model, encoded_test, settings, pad, dtype, progress.advance)
+                test_seconds = seconds * len(encoded_test)
+                out_test = predict(model, encoded_test, settings, pad, dtype, progress.advance, test_seconds)
         predicted = time.perf_counter()
         pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
         model.save_pretrained(folder / "model")

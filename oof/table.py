@@ -4,6 +4,9 @@ A table has one row per training battle, in the order of the fold table: `id, fo
 columns (mean of swap TTA) and, for a base with swap TTA, the same three with `_plain` and `_swapped`
 (predicted on exchanged responses, mapped back). Rows of a fold that was not run are NaN, never 0. A test
 table has the same columns without `fold` and no NaN.
+
+Beside the orders stands the boolean column `swapped`: which rows were read in the second order at all. Where swap TTA
+had a time budget some were not; there `_swapped` is NaN and the mean is the plain order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +24,7 @@ from battles.schema import CLASSES, WINNERS
 
 MEAN, PLAIN, SWAPPED = "", "_plain", "_swapped"
 VARIANTS = (MEAN, PLAIN, SWAPPED)
+BOTH_ORDERS = "swapped"
 TOLERANCE = 1e-6
 
 
@@ -28,7 +32,8 @@ TOLERANCE = 1e-6
 class Predictions:
     """Probabilities of one base, float64 (rows, 3); `plain` and `swapped` are None without swap TTA.
 
-    `covered` (rows,) is False where the row's fold was not run; such rows are NaN in every variant.
+    `swapped` is NaN in rows that were read in one order only, as the time for the second was spent. `covered` (rows,)
+    is False where the row's fold was not run; such rows are NaN in every variant.
     """
 
     probabilities: np.ndarray
@@ -49,7 +54,8 @@ def write(
     """Writes an out-of-fold table for all rows of the fold table.
 
     `variants` maps `""` (mandatory), `"_plain"`, `"_swapped"` to (rows, 3) probabilities with all-NaN rows
-    where a fold was not run. Raises BadInput for rows that are neither NaN nor on the simplex.
+    where a fold was not run, and in `"_swapped"` where a battle was read in one order only. Raises BadInput for rows
+    that are neither NaN nor on the simplex.
     """
     table = folds[["id", "fold"]].reset_index(drop=True)
     covered = ~np.isnan(np.asarray(variants[MEAN])).all(axis=1)
@@ -74,7 +80,11 @@ def _write(
     for variant in VARIANTS:
         if variant in variants:
             values = np.asarray(variants[variant], dtype=np.float64)
-            _check_simplex(path, values, covered, table["id"])
+            demanded = covered
+            if variant == SWAPPED:
+                demanded = np.asarray(~np.isnan(values).all(axis=1))
+                table[BOTH_ORDERS] = demanded
+            _check_simplex(path, values, demanded, table["id"])
             table[columns(variant)] = values
     write_table(path, table, metadata)
 
@@ -132,7 +142,10 @@ def _predictions(path: Path, table: pd.DataFrame, covered: np.ndarray, metadata:
         values[variant] = None
         if columns(variant)[0] in table.columns:
             array = table[columns(variant)].to_numpy(dtype=np.float64)
-            _check_simplex(path, array, covered, table["id"])
+            # Tables written before there was a time budget have no such column.
+            partly = variant == SWAPPED and BOTH_ORDERS in table.columns
+            demanded = table[BOTH_ORDERS].to_numpy(dtype=bool) if partly else covered
+            _check_simplex(path, array, demanded, table["id"])
             values[variant] = array
     mean = values[MEAN]
     assert mean is not None  # _load refused a table without these columns

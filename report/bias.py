@@ -31,12 +31,14 @@ def base_position(base: Predictions, rows: np.ndarray) -> dict[str, float | None
 
     `plain` and `swapped` are the mean leads in each order, `swapped` mapped back to the battle's own A and B. A
     base blind to the order has the same in both; `first_place` is half their difference: what it gives the response
-    it reads first. `flips` is the share of battles whose favourite changes with the order. None without swap TTA.
+    it reads first. `flips` is the share of battles whose favourite changes with the order. All three are of the
+    battles read in both orders; None where there is none.
     """
     result: dict[str, float | None] = {"mean": float(lead(base.probabilities[rows]).mean())}
-    if base.plain is None or base.swapped is None:
+    both = rows if base.swapped is None else rows & ~np.isnan(base.swapped[:, _A])
+    if base.plain is None or base.swapped is None or not both.any():
         return result | dict.fromkeys(("plain", "swapped", "first_place", "flips"))
-    plain, swapped = base.plain[rows], base.swapped[rows]
+    plain, swapped = base.plain[both], base.swapped[both]
     leads = float(lead(plain).mean()), float(lead(swapped).mean())
     return result | {
         "plain": leads[0],

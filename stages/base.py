@@ -33,7 +33,7 @@ def main() -> None:
         "backbone": _backbone_hash(settings),
     }
     folder = Path("models", run, name)
-    result = crossfit(folds, value["folds"], key, folder, _fit_folds(name, settings, battles, test), _say(name))
+    result = crossfit(folds, value["folds"], key, folder, _fit_folds(name, settings, battles, test, folder), _say(name))
     metadata: dict[str, Any] = {
         "base": name,
         "backbone": getattr(settings, "backbone", settings.model_dump()["kind"]),
@@ -51,13 +51,13 @@ def main() -> None:
         table.write_test(Path("oof", run, f"{name}.test.parquet"), test["id"].tolist(), result.test, metadata)
 
 
-def _fit_folds(name: str, settings: Section, battles: Any, test: Any) -> FitFold:
+def _fit_folds(name: str, settings: Section, battles: Any, test: Any, folder: Path) -> FitFold:
     """The base's fold function; its libraries are imported only here, as torch takes seconds."""
     if isinstance(settings, Transformer):
         quiet()
         from models import transformer
 
-        return transformer.fit_folds(name, settings, battles, test)
+        return transformer.fit_folds(name, settings, battles, test, folder)
     assert isinstance(settings, Tfidf)
     from models import tfidf
 

@@ -43,6 +43,20 @@ def test_every_row_is_predicted_by_the_model_of_its_fold(tmp_path: Path) -> None
     assert (result.train_seconds, result.inference_seconds, result.folds_run) == (3.0, 1.5, [0, 1, 2])
 
 
+def test_a_test_battle_has_the_mean_of_the_folds_that_read_it_in_both_orders(tmp_path: Path) -> None:
+    def fit(fold: int, train: np.ndarray, valid: np.ndarray, folder: Path) -> FoldResult:
+        values = np.full((len(valid), 3), 1 / 3)
+        swapped = np.full((3, 3), np.nan)
+        swapped[0], swapped[1] = [0.1 * fold, 0.5, 0.5 - 0.1 * fold], [1 / 3] * 3 if fold == 1 else [np.nan] * 3
+        return FoldResult({MEAN: values}, {MEAN: np.full((3, 3), 1 / 3), SWAPPED: swapped}, 1.0, 0.5)
+
+    result = crossfit(FOLDS, None, {}, tmp_path, fit, _silent)
+    assert result.test is not None
+    assert np.allclose(result.test[SWAPPED][:2], [[0.1, 0.5, 0.4], [1 / 3] * 3])
+    assert np.isnan(result.test[SWAPPED][2]).all()
+    assert np.allclose(result.test[MEAN], 1 / 3)
+
+
 def test_folds_that_were_not_asked_for_are_missing_not_zero(tmp_path: Path) -> None:
     crossfit(FOLDS, [2], {}, tmp_path, Fit(), _silent)
     result = crossfit(FOLDS, [0, 1], {}, tmp_path, Fit(), _silent)

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from battles.swap import swap_battles, swap_probabilities
 from models import backbone
@@ -51,6 +52,75 @@ def test_without_swap_tta_there_is_one_order(checkpoints: dict[str, Path]) -> No
     base = settings(checkpoints["roberta"], tta="none")
     model, encoded, pad = _loaded(base)
     assert list(predict(model, encoded, base, pad, FP32)) == [MEAN]
+
+
+class Clock:
+    """Seconds that pass only when the model computes: one for each row; the backbone's rows are counted."""
+
+    def __init__(self, model: Any) -> None:
+        self.now = 100.0
+        model.get_input_embeddings().register_forward_pre_hook(self._tick)
+
+    def _tick(self, module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.now += len(inputs[0])
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _margin(probabilities: np.ndarray) -> np.ndarray:
+    ranked = np.sort(probabilities, axis=1)
+    return np.asarray(ranked[:, 2] - ranked[:, 1])
+
+
+def test_a_time_budget_is_spent_on_the_closest_battles(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.predicting.CLOSEST", 8)
+    base = settings(checkpoints["llama"], tta="budget", tta_seconds=1.0, tokens_per_batch=300)
+    model, encoded, pad = _loaded(base)
+    both = predict(model, encoded, settings(checkpoints["llama"], tokens_per_batch=300), pad, FP32)
+    counted: list[int] = []
+    found = predict(model, encoded, base, pad, FP32, counted.append, 20.0, Clock(model))
+    had = ~np.isnan(found[SWAPPED]).any(axis=1)
+    assert 20 <= had.sum() < 20 + 300 // encoded.lengths.min()  # the batch that is under way is finished
+    assert sum(counted) == len(encoded) + had.sum()
+    assert np.isnan(found[SWAPPED][~had]).all()
+    # All but those of the chunk in which the time ran out are closer than all that were left.
+    order = np.argsort(_margin(both[PLAIN]), kind="stable")
+    assert had[order[: had.sum() // 8 * 8]].all()
+    assert not had[order[(had.sum() // 8 + 1) * 8 :]].any()
+    assert np.abs(found[PLAIN] - both[PLAIN]).max() < 1e-6
+    assert np.abs(found[SWAPPED][had] - both[SWAPPED][had]).max() < 1e-6
+    assert np.abs(found[MEAN][had] - both[MEAN][had]).max() < 1e-6
+    assert np.array_equal(found[MEAN][~had], found[PLAIN][~had])
+
+
+def test_a_time_budget_without_end_is_both_orders_and_without_time_is_one(checkpoints: dict[str, Path]) -> None:
+    base = settings(checkpoints["roberta"], tta="budget", tta_seconds=1.0)
+    model, encoded, pad = _loaded(base)
+    both, one = (
+        predict(model, encoded, settings(checkpoints["roberta"], tta=tta), pad, FP32) for tta in ("both", "none")
+    )
+    endless = predict(model, encoded, base, pad, FP32, seconds=1e9, clock=Clock(model))
+    for variant in (MEAN, PLAIN, SWAPPED):
+        assert np.abs(endless[variant] - both[variant]).max() < 1e-6
+    timeless = predict(model, encoded, base, pad, FP32, seconds=0.0, clock=Clock(model))
+    assert np.array_equal(timeless[MEAN], one[MEAN])
+    assert np.array_equal(timeless[PLAIN], one[MEAN])
+    assert np.isnan(timeless[SWAPPED]).all()
+
+
+@pytest.mark.parametrize(
+    ("tta", "seconds", "message"),
+    [
+        ("budget", None, "tta: budget needs tta_seconds"),
+        ("both", 60.0, r"tta_seconds: 60\.0 is of no use .* tta: budget"),
+    ],
+)
+def test_seconds_and_a_budget_need_each_other(tta: str, seconds: float | None, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        settings(Path("llama"), tta=tta, tta_seconds=seconds)
 
 
 def test_progress_counts_every_row_in_both_orders(checkpoints: dict[str, Path]) -> None:

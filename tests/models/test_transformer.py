@@ -24,7 +24,7 @@ TRAIN = np.setdiff1d(np.arange(60), VALID)
 def _fit(folder: Path, path: Path, table: pd.DataFrame | None = None, **changes: object) -> FoldResult:
     folder.mkdir()
     base = settings(path, **changes)
-    return fit_folds("base", base, battles() if table is None else table, TEST)(0, TRAIN, VALID, folder)
+    return fit_folds("base", base, battles() if table is None else table, TEST, folder)(0, TRAIN, VALID, folder)
 
 
 @pytest.mark.parametrize(("name", "quantization"), [("roberta", "none"), ("llama", "nf4"), ("gemma2", "int8")])
@@ -40,6 +40,7 @@ def test_a_fold_gives_both_orders_a_curve_and_a_model(
     curve = pd.read_csv(tmp_path / "fold" / "curve.csv")
     assert curve["valid_log_loss"].notna().sum() == 2
     assert (tmp_path / "fold" / "model" / "tokenizer.json").exists()
+    assert len(list((tmp_path / "fold" / "tokens").iterdir())) == 2  # of the battles and of the test battles
 
 
 @pytest.mark.parametrize("name", ["roberta", "llama"])

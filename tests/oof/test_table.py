@@ -31,6 +31,23 @@ def test_what_is_written_is_read(tmp_path: Path, folds: pd.DataFrame) -> None:
     assert read_table(tmp_path / "x.parquet")["id"].tolist() == ["b", "a", "d", "c"]
 
 
+def test_rows_read_in_one_order_only_are_told_apart(tmp_path: Path, folds: pd.DataFrame) -> None:
+    plain, swapped = simplex(4), simplex(4, 1)
+    swapped[[0, 3]] = np.nan
+    mean = np.where(np.isnan(swapped), plain, (plain + swapped) / 2)
+    path = tmp_path / "x.parquet"
+    write(path, folds, {MEAN: mean, PLAIN: plain, SWAPPED: swapped}, {})
+    assert read_table(path)["swapped"].tolist() == [False, True, True, False]
+    found = read(path, folds)
+    assert found.covered.all()
+    np.testing.assert_array_equal(found.swapped, swapped)
+    broken(path, read_table(path).assign(swapped=True))
+    with pytest.raises(BadInput, match="row 1 \\(id b\\) holds \\[nan, nan, nan\\]"):
+        read(tmp_path / "broken.parquet", folds)
+    write_test(tmp_path / "x.test.parquet", list("abcd"), {MEAN: mean, PLAIN: plain, SWAPPED: swapped}, {})
+    np.testing.assert_array_equal(read_test(tmp_path / "x.test.parquet", list("abcd")).swapped, swapped)
+
+
 def test_folds_not_run_are_nan_and_only_read_as_partial(tmp_path: Path, folds: pd.DataFrame) -> None:
     values = simplex(4)
     values[folds["fold"] == 1] = np.nan

@@ -34,6 +34,16 @@ def test_a_base_blind_to_the_order_has_no_pull_and_one_order_says_nothing() -> N
     assert base_position(predictions(fair, None), rows)["first_place"] is None
 
 
+def test_battles_read_in_one_order_only_say_nothing_of_the_order() -> None:
+    plain, swapped = np.random.default_rng(2).dirichlet([1, 1, 1], (2, ROWS))
+    half, everything = np.arange(ROWS) < ROWS // 2, np.ones(ROWS, dtype=bool)
+    partly = base_position(predictions(plain, np.where(half[:, None], swapped, np.nan)), everything)
+    whole = base_position(predictions(plain, swapped), half)
+    for name in ("plain", "swapped", "first_place", "flips"):
+        assert partly[name] == whole[name]
+    assert base_position(predictions(plain, np.full_like(plain, np.nan)), everything)["flips"] is None
+
+
 def test_vote_shares() -> None:
     found = vote_position(np.array([0, 0, 1, 2]), np.arange(4))
     assert (found["share_a"], found["share_b"], found["share_tie"], found["lead"]) == (0.5, 0.25, 0.25, 0.25)

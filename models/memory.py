@@ -1,0 +1,33 @@
+"""What to do when the GPU's memory runs out: smaller micro-batches, or a plain word where none is left to split."""
+
+import gc
+
+import numpy as np
+import torch
+
+from battles.errors import BadInput
+from models.batching import batches, computed_tokens
+from models.settings import Transformer
+
+
+def smaller(budget: int, lengths: np.ndarray, multiple: int, settings: Transformer) -> int:
+    """The token budget to go on with after rows of these lengths ran out of memory under `budget`: half of it.
+
+    Half of the largest batch if that was below the budget. Frees what the failed attempt left, so call it outside
+    of the `except` block, which keeps that alive. Raises BadInput when no batch can be split any further.
+    """
+    cut = batches(lengths, budget, multiple)
+    largest = max(computed_tokens(lengths[rows], multiple) for rows in cut)
+    if all(len(rows) == 1 for rows in cut) or largest <= multiple:
+        quantised = "" if settings.quantization == "nf4" else f", or a quantization (it is {settings.quantization})"
+        raise BadInput(
+            f"max_length: {settings.max_length}: a single batch of {largest} tokens does not fit the memory, so that "
+            f"tokens_per_batch (now {budget}) cannot help; set a smaller max_length{quantised}, or "
+            f"gradient_checkpointing (it is {str(settings.gradient_checkpointing).lower()})"
+        )
+    less = min(budget, largest) // 2
+    print(f"out of memory with {budget} tokens a batch; going on with {less} (tokens_per_batch: {less})", flush=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return less
