@@ -1,7 +1,8 @@
 """Five-fold cross-fitting of a base model: fold by fold, resumable, into the out-of-fold table.
 
 A finished fold leaves `fold-<k>/oof.parquet`, `test.parquet` and, last, `fold.json` with the key of all that
-it depends on. A later call with the same key takes the fold as it is; anything else is run again.
+it depends on. A later call with the same key takes the fold as it is; anything else is run again. While a fold is
+under way its folder holds `resume/`: that key, and whatever the base wants to go on from when it is killed.
 """
 
 import json
@@ -17,6 +18,8 @@ import pandas as pd
 
 from battles.files import content_hash, read_table, write_json, write_table
 from oof.table import VARIANTS, columns
+
+RESUME = "resume"
 
 Variants = dict[str, np.ndarray]
 
@@ -69,6 +72,7 @@ def crossfit(
         place = folder / f"fold-{fold}"
         if _finished(place, digest):
             say(f"fold {fold}: already there")
+            shutil.rmtree(place / RESUME, ignore_errors=True)  # killed just before it was removed
             continue
         _run(fold, numbers, place, digest, fit_fold)
     results = {fold: _load(folder / f"fold-{fold}") for fold in every if _finished(folder / f"fold-{fold}", digest)}
@@ -78,8 +82,7 @@ def crossfit(
 
 
 def _run(fold: int, numbers: np.ndarray, place: Path, digest: str, fit_fold: FitFold) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    _make_ready(place, digest)
     valid = np.flatnonzero(numbers == fold)
     began = time.perf_counter()
     result = fit_fold(fold, np.flatnonzero(numbers != fold), valid, place)
@@ -98,10 +101,25 @@ def _run(fold: int, numbers: np.ndarray, place: Path, digest: str, fit_fold: Fit
         **result.details,
     }
     write_json(place / "fold.json", record)
+    shutil.rmtree(place / RESUME)
+
+
+def _make_ready(place: Path, digest: str) -> None:
+    """Leaves in a fold's folder what an unfinished call under the same key left, and nothing else."""
+    started = place / RESUME / "started.json"
+    if _holds(started, digest):
+        return
+    (place / "fold.json").unlink(missing_ok=True)  # first: killed on the way, the folder must not look finished
+    shutil.rmtree(place, ignore_errors=True)
+    write_json(started, {"key": digest})
 
 
 def _finished(place: Path, digest: str) -> bool:
-    record = place / "fold.json"
+    return _holds(place / "fold.json", digest)
+
+
+def _holds(record: Path, digest: str) -> bool:
+    """Whether a JSON record is there and of this key."""
     return record.exists() and json.loads(record.read_text(encoding="utf-8"))["key"] == digest
 
 

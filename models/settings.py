@@ -20,12 +20,16 @@ class Template(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) of rank `rank`, scaled by alpha / rank."""
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) of rank `rank`, scaled by alpha / rank.
+
+    With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) B learns at `plus_ratio` times the learning rate of A.
+    """
 
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Positive = 32.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    plus_ratio: Annotated[float, Field(ge=1)] | None = None
 
 
 class Transformer(Section):
@@ -36,6 +40,10 @@ class Transformer(Section):
     each epoch twice), `alternate` (a seeded order, exchanged from epoch to epoch) or `none`. `tta: both` predicts
     both response orders and averages the probabilities. `watch` held-out battles are scored for the curve after
     every epoch; nothing is chosen by them.
+
+    A killed training goes on from its last checkpoint: one is written every `checkpoint_minutes` (0: after every
+    step) and after every epoch. The 8-bit optimizers keep their state in 8 bits (Dettmers et al. 2021,
+    arXiv:2110.02861), `paged` where it may also leave the card's memory.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -55,8 +63,10 @@ class Transformer(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_grad_norm: Positive = 1.0
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     batch_size: Annotated[int, Field(ge=1)] = 16
     tokens_per_batch: Annotated[int, Field(ge=64)] = 16384
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
     swap_training: Literal["both", "alternate", "none"] = "alternate"
     tta: Literal["both", "none"] = "both"
     watch: Annotated[int, Field(ge=0)] = 512

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from torch.nn.functional import cross_entropy
 
 from battles.errors import BadInput
 from battles.swap import SWAPPED_CLASSES
-from models.backbone import HEADS, Model
+from models import checkpointing
+from models.backbone import Model
 from models.batching import collate, token_batches, training_steps
+from models.memory import memory_bytes
+from models.optimizer import make_optimizer, warmup_then_cosine
 from models.progress import Progress
 from models.settings import Transformer
 from models.tokens import Encoded
@@ -31,27 +35,36 @@ def train(
     seed: int,
     watch: Callable[[Model], float | None],
     progress: Progress,
+    checkpoint: Path | None = None,
 ) -> tuple[Model, list[dict[str, Any]]]:
     """Trains in place and returns the bare model and its curve, one dict per optimizer step.
 
     `targets` (battles, 3) are vote probabilities in the original order; the loss is their cross-entropy, averaged over
     the rows of an optimizer step however it is cut into micro-batches. `watch` is called at every epoch's end
     and its value (the log loss on rows that are not trained on, in nats) stands in the curve; nothing is
-    chosen by it. Raises BadInput when the loss is not finite.
+    chosen by it. With a path for its `checkpoint` a killed training goes on from there, and one that had ended is
+    not trained again. Raises BadInput when the loss is not finite.
     """
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)  # dropout
     accelerator = Accelerator(mixed_precision=PRECISION[dtype], cpu=not torch.cuda.is_available())
-    optimizer = torch.optim.AdamW(_groups(model, settings), weight_decay=settings.weight_decay)
+    optimizer = make_optimizer(model, settings)
     schedule = [list(_epoch(encoded, settings, epoch, generator)) for epoch in range(settings.epochs)]
     total = sum(len(steps) for steps in schedule)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(total, settings.warmup))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(total, settings.warmup))
     model, optimizer = accelerator.prepare(model, optimizer)
     everything = torch.from_numpy(targets).float()
-    curve: list[dict[str, Any]] = []
+    parts = checkpointing.Parts(accelerator.unwrap_model(model), optimizer, scheduler, accelerator.scaler)
+    curve = [] if checkpoint is None else checkpointing.restore(checkpoint, parts)
+    progress.skip(len(curve))
+    began_before = time.perf_counter() - (curve[-1]["seconds"] if curve else 0.0)
+    saved = time.monotonic()
+    ends = np.cumsum([len(steps) for steps in schedule])
     for epoch, steps in enumerate(schedule):
+        if len(curve) >= ends[epoch]:
+            continue  # of an earlier process
         model.train()
-        for rows, swapped in steps:
+        for rows, swapped in steps[len(curve) - ends[epoch] :]:
             began = time.perf_counter()
             loss, tokens, padded = 0.0, 0, 0
             for part in token_batches(encoded.lengths[rows], settings.tokens_per_batch):
@@ -83,11 +96,20 @@ def train(
                     "learning_rate": rate,
                     "tokens_per_second": tokens / (time.perf_counter() - began),
                     "padding": 1 - tokens / padded,
+                    "memory_bytes": memory_bytes(accelerator.device),
+                    "seconds": time.perf_counter() - began_before,
                     "valid_log_loss": None,
                 }
             )
             progress.advance(1, f"loss {loss:.3f}")
+            # An epoch's end is saved only with its validation.
+            overdue = time.monotonic() - saved >= 60 * settings.checkpoint_minutes
+            if checkpoint is not None and overdue and len(curve) < ends[epoch]:
+                checkpointing.save(checkpoint, parts, curve)
+                saved = time.monotonic()
         curve[-1]["valid_log_loss"] = watch(model)
+        if checkpoint is not None:
+            checkpointing.save(checkpoint, parts, curve)
     return accelerator.unwrap_model(model, keep_fp32_wrapper=False), curve
 
 
@@ -111,24 +133,3 @@ def _epoch(
     shown = coin ^ bool(epoch % 2) if settings.swap_training == "alternate" else np.zeros(rows, dtype=bool)
     for step in training_steps(encoded.lengths, settings.batch_size, generator):
         yield step, shown[step]
-
-
-def _groups(model: torch.nn.Module, settings: Transformer) -> list[dict[str, Any]]:
-    """Optimizer groups: the new head may have a rate of its own."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    head = [p for name, p in trained if any(part in HEADS for part in name.split("."))]
-    body = [p for name, p in trained if not any(part in HEADS for part in name.split("."))]
-    head_rate = settings.head_learning_rate or settings.learning_rate
-    return [{"params": body, "lr": settings.learning_rate}, {"params": head, "lr": head_rate}]
-
-
-def _warmup_then_cosine(total: int, warmup: float) -> Callable[[int], float]:
-    """The factor on the learning rate: linear up over the first `warmup` share of steps, then half a cosine to 0."""
-    rising = max(1, round(total * warmup))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
-
-    return factor

@@ -11,7 +11,7 @@ import torch
 
 from battles.schema import labels
 from models import backbone
-from models.crossfit import FitFold, FoldResult
+from models.crossfit import RESUME, FitFold, FoldResult
 from models.linear import softmax
 from models.predicting import predict, predict_logits
 from models.progress import Progress
@@ -47,9 +47,11 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
             expected = targets[valid_rows[watched]]
             return float(-(expected * np.log(softmax(logits).clip(1e-15))).sum(axis=1).mean())
 
-        began = time.perf_counter()
+        checkpoint = folder / RESUME / "checkpoint.pt"
         with Progress(f"{name} fold {fold} training", count_steps(len(learn), settings)) as progress:
-            model, curve = train(model, learn, targets[train_rows], settings, pad, dtype, seed, watch, progress)
+            model, curve = train(
+                model, learn, targets[train_rows], settings, pad, dtype, seed, watch, progress, checkpoint
+            )
         trained = time.perf_counter()
         orders = 1 if settings.tta == "none" else 2
         total = orders * (len(valid) + (0 if encoded_test is None else len(encoded_test)))
@@ -67,7 +69,7 @@ def fit_folds(name: str, settings: Transformer, battles: pd.DataFrame, test: pd.
         gc.collect()
         if where.type == "cuda":
             torch.cuda.empty_cache()
-        return FoldResult(out, out_test, trained - began, predicted - trained, _device_name(where), details)
+        return FoldResult(out, out_test, curve[-1]["seconds"], predicted - trained, _device_name(where), details)
 
     return fit_fold
 

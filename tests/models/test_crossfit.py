@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.crossfit import FoldResult, crossfit
+from models.crossfit import RESUME, FoldResult, crossfit
 from oof.table import MEAN, PLAIN, SWAPPED
 
 FOLDS = pd.DataFrame({"id": list("abcdef"), "fold": [0, 1, 2, 0, 1, 2]})
@@ -69,3 +69,31 @@ def test_another_key_runs_everything_again(tmp_path: Path) -> None:
     crossfit(FOLDS, None, {"params": 2}, tmp_path, again, _silent)
     assert again.calls == [0, 1, 2]
     assert not (tmp_path / "fold-0" / "left-over").exists()
+
+
+def test_what_a_killed_fold_left_is_kept_for_the_same_key_only(tmp_path: Path) -> None:
+    left = tmp_path / "fold-1" / RESUME / "checkpoint"
+
+    class Leaves(Fit):
+        def __call__(self, fold: int, train: np.ndarray, valid: np.ndarray, folder: Path) -> FoldResult:
+            self.found = left.exists()
+            (folder / RESUME / "checkpoint").touch()
+            return super().__call__(fold, train, valid, folder)
+
+    for key, expected in ((1, False), (1, True), (2, False), (1, False)):
+        fit = Leaves(dies_in=1)
+        with pytest.raises(RuntimeError, match="killed"):
+            crossfit(FOLDS, [1], {"params": key}, tmp_path, fit, _silent)
+        assert fit.found == expected
+    crossfit(FOLDS, [1], {"params": 1}, tmp_path, Leaves(), _silent)
+    assert not left.parent.exists()
+
+
+def test_killed_while_it_tidies_up_a_fold_stays_finished(tmp_path: Path) -> None:
+    crossfit(FOLDS, [1], {}, tmp_path, Fit(), _silent)
+    left = tmp_path / "fold-1" / RESUME
+    left.mkdir()
+    again = Fit()
+    crossfit(FOLDS, [1], {}, tmp_path, again, _silent)
+    assert again.calls == []
+    assert not left.exists()
