@@ -1,4 +1,4 @@
-"""Backbone factory: a local checkpoint or hub name becomes a three-class model ready for one fold."""
+"""Backbone factory: a local checkpoint or hub name becomes a model of battles ready for one fold."""
 
 from typing import Any, TypeAlias
 
@@ -14,7 +14,6 @@ from transformers import (
 )
 
 from battles.errors import BadInput
-from battles.schema import CLASSES
 from models.settings import Transformer
 
 Model: TypeAlias = PreTrainedModel | PeftModel
@@ -109,7 +108,7 @@ def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.devic
         model = AutoModelForSequenceClassification.from_pretrained(
             settings.backbone,
             revision=settings.revision,
-            num_labels=CLASSES,
+            num_labels=settings.outputs,
             # A full fine-tune keeps fp32 weights and computes under autocast; frozen weights can be narrow.
             dtype=torch.float32 if settings.lora is None else dtype,
             attn_implementation=attention(settings, config.model_type),

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.nn.functional import cross_entropy
 
 from battles.errors import BadInput
-from battles.swap import SWAPPED_CLASSES
 from models import checkpointing
 from models.backbone import Model
 from models.batching import collate, token_batches, training_steps
@@ -20,6 +18,7 @@ from models.memory import memory_bytes
 from models.optimizer import make_optimizer, warmup_then_cosine
 from models.progress import Progress
 from models.settings import Transformer
+from models.targets import as_shown, loss_sum
 from models.tokens import Encoded
 
 PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -39,11 +38,11 @@ def train(
 ) -> tuple[Model, list[dict[str, Any]]]:
     """Trains in place and returns the bare model and its curve, one dict per optimizer step.
 
-    `targets` (battles, 3) are vote probabilities in the original order; the loss is their cross-entropy, averaged over
-    the rows of an optimizer step however it is cut into micro-batches. `watch` is called at every epoch's end
-    and its value (the log loss on rows that are not trained on, in nats) stands in the curve; nothing is
-    chosen by it. With a path for its `checkpoint` a killed training goes on from there, and one that had ended is
-    not trained again. Raises BadInput when the loss is not finite.
+    `targets` (battles, 3) are vote probabilities in the original order, or with a teacher (battles, 2, 3); the loss
+    (`models.targets`) is averaged over the rows of an optimizer step however it is cut into micro-batches. `watch` is
+    called at every epoch's end and its value (the log loss on rows that are not trained on, in nats) stands in the
+    curve; nothing is chosen by it. With a path for its `checkpoint` a killed training goes on from there, and one that
+    had ended is not trained again. Raises BadInput when the loss is not finite.
     """
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)  # dropout
@@ -69,11 +68,9 @@ def train(
             loss, tokens, padded = 0.0, 0, 0
             for part in token_batches(encoded.lengths[rows], settings.tokens_per_batch):
                 batch = collate(encoded, rows[part], swapped[part], pad, accelerator.device)
-                wanted = everything[rows[part]]
-                flipped = torch.from_numpy(swapped[part])
-                wanted[flipped] = wanted[flipped][:, SWAPPED_CLASSES]
+                wanted = as_shown(everything[rows[part]], torch.from_numpy(swapped[part]))
                 logits = model(**batch).logits.float()
-                part_loss = cross_entropy(logits, wanted.to(logits.device), reduction="sum") / len(rows)
+                part_loss = loss_sum(logits, wanted, settings) / len(rows)
                 accelerator.backward(part_loss)
                 loss += part_loss.item()
                 tokens += int(encoded.lengths[rows[part]].sum())

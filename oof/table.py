@@ -74,7 +74,7 @@ def _write(
     for variant in VARIANTS:
         if variant in variants:
             values = np.asarray(variants[variant], dtype=np.float64)
-            _check_simplex(path, values, covered, table["id"])
+            check_simplex(path, values, covered, table["id"])
             table[columns(variant)] = values
     write_table(path, table, metadata)
 
@@ -132,7 +132,7 @@ def _predictions(path: Path, table: pd.DataFrame, covered: np.ndarray, metadata:
         values[variant] = None
         if columns(variant)[0] in table.columns:
             array = table[columns(variant)].to_numpy(dtype=np.float64)
-            _check_simplex(path, array, covered, table["id"])
+            check_simplex(path, array, covered, table["id"])
             values[variant] = array
     mean = values[MEAN]
     assert mean is not None  # _load refused a table without these columns
@@ -152,7 +152,7 @@ def _check_ids(path: Path, found: pd.Series, expected: pd.Series) -> None:
         raise BadInput(f"{path}: ids stand in another order than the run's; delete the file and run it again")
 
 
-def _check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids: pd.Series) -> None:
+def check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids: pd.Series) -> None:
     if values.shape != (len(ids), CLASSES):
         raise BadInput(f"{path}: probabilities have shape {values.shape}, expected ({len(ids)}, {CLASSES})")
     with np.errstate(invalid="ignore"):
