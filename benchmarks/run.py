@@ -30,6 +30,7 @@ def main() -> None:
         _run("handcrafted features beside TfidfVectorizer, one core", "features", "--csv", str(path))
         _run(f"{rows} battles: reading and folds", "prepare", "--csv", str(path), "--rows", rows)
         _run(f"{rows} battles: folds and all features", "features", "--csv", str(path), "--rows", rows)
+    _run("what a teacher's rows leak, on random votes", "distillation")
 
 
 def _run(title: str, module: str, *words: str) -> None:

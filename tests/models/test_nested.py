@@ -6,6 +6,7 @@ import pytest
 
 from battles.errors import BadInput
 from battles.folds import make_folds
+from benchmarks.distillation import ARMS, repetition
 from models import tfidf
 from models.crossfit import FoldResult, crossfit
 from models.nested import cross_pairs
@@ -66,3 +67,12 @@ def test_the_votes_of_a_students_fold_reach_only_the_plain_rows(tmp_path: Path) 
     assert np.array_equal(clean[0][1], clean[1][1], equal_nan=True)
     assert not np.array_equal(plain[0][~fold], plain[1][~fold])
     assert not np.array_equal(clean[0][0], clean[1][0], equal_nan=True)
+
+
+def test_on_random_votes_only_plain_rows_seem_to_teach() -> None:
+    """Nothing can be learnt of random votes: a loss below that of fresh battles is a leak."""
+    losses = np.mean([repetition(seed, battles=600, columns=40, weight=0.7) for seed in range(3)], axis=0)
+    flattery = dict(zip(ARMS, losses[:, 1] - losses[:, 0], strict=True))
+    assert flattery["plain rows"] > 0.05
+    assert abs(flattery["clean rows"]) < 0.025
+    assert abs(flattery["no teacher"]) < 0.025
