@@ -28,7 +28,7 @@ def make_optimizer(model: torch.nn.Module, settings: Transformer) -> torch.optim
 
 def groups(model: torch.nn.Module, settings: Transformer) -> list[dict[str, Any]]:
     """Optimizer groups of the body, the new head, and with LoRA+ the adapters' B matrices (Hayou et al. 2024,
-    arXiv:2402.12354, section 4: B starts at zero and learns at `plus_ratio` times the rate of A).
+    arXiv:2402.12354: B starts at zero and learns at `plus_ratio` times the rate of A).
 
     PEFT's own LoRA+ puts the head into A's group and ignores its rate; here the head keeps its own.
     """
