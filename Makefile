@@ -67,7 +67,7 @@ FORCE:
 
 ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
 # Resolves the params of the run: a stamp per section, rewritten only when its content changes, and run.mk
-# with the variables NAMES (of bases) JOBS THREADS HAS_TEST SOURCE TINY NEEDS_<base>. Bad params end here.
+# with the variables NAMES (of bases) JOBS THREADS HAS_TEST SOURCE TINY CLEAN NEEDS_<base>. Bad params end here.
 $(PARAMS)/run.mk: .venv/installed FORCE
 	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
 	  --folds '$(FOLDS)' --overrides '$(SET)' --table '$(TABLE)' --bases '$(BASES)' --features '$(FEATURES)' \
@@ -118,6 +118,13 @@ oof-$(1): $(call oof-of,$(1))
 	@echo 'oof-$(1): $$< is up to date'
 endef
 $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
+
+# What clean students learn from: their teacher without each pair of folds.
+define pairs-rule
+oof/$(RUN)/$(1).pairs.parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
+	@$(PY) -m stages.base --run $(RUN) --name $(1) --pairs
+endef
+$(foreach base,$(CLEAN),$(eval $(call pairs-rule,$(base))))
 endif
 oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2

@@ -1,6 +1,7 @@
 """The one validator of user battles, whatever the file's format: a raw row in, a row of the battles table out."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ TEST_COLUMNS = (ID, *TEXTS)
 UNKNOWN_MODEL = "unknown"
 
 _VOTES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
+# What a column of rounded probabilities may miss.
+_ROUNDED = 1e-3
 _LIST_FIX = 'write a JSON list of turns, such as ["Hello"]'
 
 
@@ -87,6 +90,27 @@ def check_votes(row: Mapping[str, Any]) -> tuple[int, int, int]:
         found = "no winner" if a + b + tie == 0 else f"{a + b + tie} winners"
         raise RowError(", ".join(WINNERS), f"{found} ({a}, {b}, {tie}); exactly one of the three must be 1")
     return a, b, tie
+
+
+def check_shares(row: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The winners as probabilities, scaled to sum to 1 where 1e-3 are missing; votes are such. Raises RowError."""
+    a, b, tie = (_share(column, row[column]) for column in WINNERS)
+    total = a + b + tie
+    if abs(total - 1) > _ROUNDED:
+        raise RowError(", ".join(WINNERS), f"{a:g}, {b:g}, {tie:g} sum to {total:g}; probabilities must sum to 1")
+    return a / total, b / total, tie / total
+
+
+def _share(column: str, value: Any) -> float:
+    if isinstance(value, str) and value.strip().lower() in _VOTES:
+        return float(_VOTES[value.strip().lower()])
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise RowError(column, f"{shown(value)} is not a probability; write a number from 0 to 1")
+    return share
 
 
 def _vote(column: str, value: Any) -> int:

@@ -22,6 +22,7 @@ from battles.checks import (
     RowError,
     check_id,
     check_model,
+    check_shares,
     check_text,
     check_votes,
     is_utf8,
@@ -40,13 +41,14 @@ _BATCH_ROWS = 2048
 Row = dict[str, Any]
 
 
-def read_battles(path: str | Path, voted: bool) -> pd.DataFrame:
+def read_battles(path: str | Path, voted: bool, soft: bool = False) -> pd.DataFrame:
     """The battles table (`battles.schema`) of a user's file, in the file's order.
 
-    `voted` asks for a training file with all nine columns. A test file needs `id`, `prompt`, `response_a` and
-    `response_b`; its model names are kept when it has both columns, its winners are never read. Other columns are
-    dropped. Texts are kept exactly; ids are kept as text. Raises BadInput, in one line that names file, row
-    (the first battle is row 1), id, column, value and fix, for anything that is not a valid battle.
+    `voted` asks for a training file with all nine columns; with `soft` its winners may be probabilities (float64). A
+    test file needs `id`, `prompt`, `response_a` and `response_b`; its model names are kept when it has both columns,
+    its winners are never read. Other columns are dropped. Texts are kept exactly; ids are kept as text. Raises
+    BadInput, in one line that names file, row (the first battle is row 1), id, column, value and fix, for anything
+    that is not a valid battle.
     """
     path = Path(path)
     columns: dict[str, list[Any]] = {}
@@ -56,7 +58,7 @@ def read_battles(path: str | Path, voted: bool) -> pd.DataFrame:
         if number == 1:
             named_models = all(name in row for name in MODELS)
         try:
-            checked = _checked(row, voted, named_models)
+            checked = _checked(row, voted, named_models, soft)
         except RowError as problem:
             named = "" if row.get(ID) in (None, "") else f", id {shown(row[ID], 40)}"
             raise BadInput(f"{path}: row {number}{named}, {problem}") from None
@@ -71,11 +73,12 @@ def read_battles(path: str | Path, voted: bool) -> pd.DataFrame:
     if not first_row:
         raise BadInput(f"{path}: no battles, only a header or blank lines; give a file with at least one row")
     # Column by column, so that the Python strings of a big file are let go as their Arrow copy is made.
-    types = {name: "int8" if name in WINNERS else "str" for name in columns}
+    winners = "float64" if soft else "int8"
+    types = {name: winners if name in WINNERS else "str" for name in columns}
     return pd.DataFrame({name: pd.Series(columns.pop(name), dtype=types[name]) for name in types})
 
 
-def _checked(row: Row, voted: bool, named_models: bool) -> Row:
+def _checked(row: Row, voted: bool, named_models: bool, soft: bool) -> Row:
     """A row of the battles table from a raw row. Raises RowError."""
     checked: Row = {ID: check_id(row.get(ID))}
     for name in TRAINING_COLUMNS if voted else TEST_COLUMNS:
@@ -85,7 +88,7 @@ def _checked(row: Row, voted: bool, named_models: bool) -> Row:
         checked |= {name: check_model(name, row.get(name)) for name in MODELS}
     checked |= {name: check_text(name, row[name]) for name in TEXTS}
     if voted:
-        checked |= dict(zip(WINNERS, check_votes(row), strict=True))
+        checked |= dict(zip(WINNERS, check_shares(row) if soft else check_votes(row), strict=True))
     return checked
 
 

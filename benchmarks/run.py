@@ -33,6 +33,7 @@ def main() -> None:
         _run(f"{rows} battles: tokens, and reading them again", "tokens", "--csv", str(path), "--rows", rows)
         _run("prediction on the CPU beside fixed batches", "predicting", "--csv", str(path))
         _run("training and prediction on a GPU", "gpu", *(["--csv", str(path)] if given.csv else []))
+    _run("what a teacher's rows leak, on random votes", "distillation")
 
 
 def _run(title: str, module: str, *words: str) -> None:

@@ -1,10 +1,9 @@
-"""Backbone factory: a local checkpoint or hub name becomes a three-class model ready for one fold."""
+"""Backbone factory: a local checkpoint or hub name becomes a model of battles ready for one fold."""
 
 import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForSequenceClassification
 
-from battles.schema import CLASSES
 from models.adapt import Model, adapt
 from models.cards import card, device
 from models.hub import load_config, load_tokenizer, unavailable
@@ -31,7 +30,7 @@ def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.devic
         model = AutoModelForSequenceClassification.from_pretrained(
             settings.backbone,
             revision=settings.revision,
-            num_labels=CLASSES,
+            num_labels=settings.outputs,
             # A full fine-tune keeps fp32 weights and computes under autocast; frozen weights can be narrow.
             dtype=torch.float32 if settings.lora is None else dtype,
             attn_implementation=settings.attention,

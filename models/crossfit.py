@@ -1,22 +1,26 @@
 """Five-fold cross-fitting of a base model: fold by fold, resumable, into the out-of-fold table.
 
 A finished fold leaves `fold-<k>/oof.parquet`, `test.parquet` and, last, `fold.json` with the key of all that
-it depends on. A later call with the same key takes the fold as it is; anything else is run again.
+it depends on. A later call with the same key takes the fold as it is; anything else is run again. While a fold is
+under way its folder holds `resume/`: that key, and whatever the base wants to go on from when it is killed.
 """
 
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 from battles.files import content_hash, read_table, write_json, write_table
-from oof.table import VARIANTS, columns
+from oof.metrics import log_loss
+from oof.table import MEAN, VARIANTS, columns
+
+RESUME = "resume"
 
 Variants = dict[str, np.ndarray]
 
@@ -33,13 +37,20 @@ class FoldResult:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-# Called with fold number, training rows, validation rows (positions) and the fold's folder.
-FitFold = Callable[[int, np.ndarray, np.ndarray, Path], FoldResult]
+class FitFold(Protocol):
+    """Trains on some rows (positions) and predicts others, and with `with_test` the test battles.
+
+    The first argument numbers the models of a base, folds first; seeds are made of it. A folder is the model's own.
+    """
+
+    def __call__(
+        self, fold: int, train_rows: np.ndarray, valid_rows: np.ndarray, folder: Path, with_test: bool, /
+    ) -> FoldResult: ...
 
 
 @dataclass(frozen=True)
 class CrossFit:
-    """Assembled predictions: `valid` (rows, 3) with NaN where a fold was not run, `test` the mean over folds.
+    """Assembled predictions: `valid` (rows, 3) with NaN where a fold was not run; `test_of` says whose `test` is.
 
     The mean of a variant is over the folds that have it: a battle that no fold read in the second order is NaN there.
     """
@@ -50,6 +61,7 @@ class CrossFit:
     inference_seconds: float
     device: str
     folds_run: list[int]
+    test_of: str
 
 
 def crossfit(
@@ -59,40 +71,70 @@ def crossfit(
     folder: Path,
     fit_fold: FitFold,
     say: Callable[[str], None] = print,
+    test_from: Literal["mean", "best", "refit"] = "mean",
+    votes: np.ndarray | None = None,
 ) -> CrossFit:
     """Runs the wanted folds (all by default) that are not there yet under this key, and assembles all finished ones.
 
-    `key` (JSON values) must name everything that the predictions depend on: params, folds, data, backbone.
-    Test predictions are the mean over the assembled folds.
+    `key` (JSON values) must name everything that the predictions depend on: params, folds, data, backbone. Test
+    predictions are the mean over the assembled folds, those of the best of them (least log loss on its rows' `votes`,
+    class numbers (rows,)), or those of one more model trained on all rows, in which case the folds make none.
     """
     numbers = folds["fold"].to_numpy()
     every = sorted(set(numbers.tolist()))
-    digest = content_hash(dict(key))
+    with_test = test_from != "refit"
+    digest = content_hash({**key, "with_test": with_test})
     for fold in every if wanted is None else wanted:
-        place = folder / f"fold-{fold}"
-        if _finished(place, digest):
-            say(f"fold {fold}: already there")
-            continue
-        _run(fold, numbers, place, digest, fit_fold)
-    results = {fold: _load(folder / f"fold-{fold}") for fold in every if _finished(folder / f"fold-{fold}", digest)}
+        rows = (np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold))
+        run_once(folder / f"fold-{fold}", digest, fold, *rows, with_test, fit_fold, say)
+    results = {fold: load(folder / f"fold-{fold}") for fold in every if finished(folder / f"fold-{fold}", digest)}
     if wanted is not None:
         results = {fold: result for fold, result in results.items() if fold in wanted}
-    return _assemble(numbers, results)
+    assembled = _assemble(numbers, results)
+    if test_from == "best" and assembled.test is not None:
+        assert votes is not None
+        losses = {fold: log_loss(found.valid[MEAN], votes[numbers == fold]) for fold, found in results.items()}
+        best = min(losses, key=lambda fold: losses[fold])
+        return replace(assembled, test=results[best].test, test_of=f"fold {best}")
+    if test_from == "refit":
+        all_rows = np.arange(len(numbers))
+        run_once(folder / "refit", digest, max(every) + 1, all_rows, all_rows[:0], True, fit_fold, say)
+        refit = load(folder / "refit")
+        return replace(
+            assembled,
+            test=refit.test,
+            test_of="refit",
+            train_seconds=assembled.train_seconds + refit.train_seconds,
+            inference_seconds=assembled.inference_seconds + refit.inference_seconds,
+        )
+    return assembled
 
 
-def _run(fold: int, numbers: np.ndarray, place: Path, digest: str, fit_fold: FitFold) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    valid = np.flatnonzero(numbers == fold)
+def run_once(
+    place: Path,
+    digest: str,
+    number: int,
+    train_rows: np.ndarray,
+    valid_rows: np.ndarray,
+    with_test: bool,
+    fit_fold: FitFold,
+    say: Callable[[str], None],
+) -> None:
+    """Trains and predicts one model into `place`, unless that is done already under this key."""
+    if finished(place, digest):
+        say(f"{place.name.replace('-', ' ')}: already there")
+        shutil.rmtree(place / RESUME, ignore_errors=True)  # killed just before it was removed
+        return
+    _make_ready(place, digest)
     began = time.perf_counter()
-    result = fit_fold(fold, np.flatnonzero(numbers != fold), valid, place)
+    result = fit_fold(number, train_rows, valid_rows, place, with_test)
     write_table(place / "oof.parquet", _frame(result.valid))
     if result.test is not None:
         write_table(place / "test.parquet", _frame(result.test))
     record = {
         "key": digest,
-        "fold": fold,
-        "rows": len(valid),
+        "fold": number,
+        "rows": len(valid_rows),
         "train_seconds": result.train_seconds,
         "inference_seconds": result.inference_seconds,
         "seconds": time.perf_counter() - began,
@@ -101,14 +143,31 @@ def _run(fold: int, numbers: np.ndarray, place: Path, digest: str, fit_fold: Fit
         **result.details,
     }
     write_json(place / "fold.json", record)
+    shutil.rmtree(place / RESUME)
 
 
-def _finished(place: Path, digest: str) -> bool:
-    record = place / "fold.json"
+def _make_ready(place: Path, digest: str) -> None:
+    """Leaves in a fold's folder what an unfinished call under the same key left, and nothing else."""
+    started = place / RESUME / "started.json"
+    if _holds(started, digest):
+        return
+    (place / "fold.json").unlink(missing_ok=True)  # first: killed on the way, the folder must not look finished
+    shutil.rmtree(place, ignore_errors=True)
+    write_json(started, {"key": digest})
+
+
+def finished(place: Path, digest: str) -> bool:
+    """Whether a folder holds a model's predictions under this key."""
+    return _holds(place / "fold.json", digest)
+
+
+def _holds(record: Path, digest: str) -> bool:
+    """Whether a JSON record is there and of this key."""
     return record.exists() and json.loads(record.read_text(encoding="utf-8"))["key"] == digest
 
 
-def _load(place: Path) -> FoldResult:
+def load(place: Path) -> FoldResult:
+    """The predictions that `run_once` left in a folder."""
     record = json.loads((place / "fold.json").read_text(encoding="utf-8"))
     test = _variants(read_table(place / "test.parquet")) if record["has_test"] else None
     valid = _variants(read_table(place / "oof.parquet"))
@@ -130,6 +189,7 @@ def _assemble(numbers: np.ndarray, results: dict[int, FoldResult]) -> CrossFit:
         sum(result.inference_seconds for result in results.values()),
         ", ".join(sorted({result.device for result in results.values()})),
         sorted(results),
+        f"mean of folds {', '.join(map(str, sorted(results)))}",
     )
 
 

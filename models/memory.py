@@ -1,6 +1,10 @@
-"""What to do when the GPU's memory runs out: smaller micro-batches, or a plain word where none is left to split."""
+"""Memory while training and predicting: how much is taken, and what to do when it runs out."""
 
 import gc
+import os
+import resource
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +12,18 @@ import torch
 from battles.errors import BadInput
 from models.batching import batches, computed_tokens
 from models.settings import Transformer
+
+_STATM = Path("/proc/self/statm")
+
+
+def memory_bytes(where: torch.device) -> int:
+    """On a GPU the most that tensors took so far; else the resident set of this process (its peak outside Linux)."""
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where)
+    if _STATM.exists():
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    # macOS counts in bytes, the other systems in kilobytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def smaller(budget: int, lengths: np.ndarray, multiple: int, settings: Transformer) -> int:

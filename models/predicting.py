@@ -4,12 +4,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from battles.errors import BadInput
-from battles.schema import CLASSES
 from battles.swap import swap_probabilities
 from models import memory
 from models.batching import batches
@@ -22,6 +22,8 @@ from oof.table import MEAN, PLAIN, SWAPPED
 # With a time budget, the second order is read by so many of the closest battles at a time: enough of them that sorting
 # by length leaves little padding, few enough that those left out are the clearest.
 CLOSEST = 512
+# Probabilities (rows, 3) of a model's logits (rows, outputs), both in the order that was shown.
+Readout: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 def predict_logits(
@@ -34,7 +36,7 @@ def predict_logits(
     advance: Callable[[int], None] = lambda rows: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
-    """Logits, float64 (battles, 3), as the model sees the order: exchanged battles are not mapped back.
+    """Logits, float64 (battles, outputs), as the model sees the order: exchanged battles are not mapped back.
 
     `advance` is called with the number of rows of every finished batch. Before every batch `stop` is asked; once it
     is True the battles left are NaN. Where the memory runs out, the batches left are cut anew, half as large. Raises
@@ -43,7 +45,7 @@ def predict_logits(
     where = next(model.parameters()).device
     multiple = pack_multiple(model, settings)
     budget = settings.tokens_per_batch
-    out = np.full((len(encoded), CLASSES), np.nan)
+    out = np.full((len(encoded), settings.outputs), np.nan)
     waiting = deque(batches(encoded.lengths, budget, multiple))
     model.eval()
     with torch.inference_mode(), torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32):
@@ -76,16 +78,17 @@ def predict(
     pad: int,
     dtype: torch.dtype,
     advance: Callable[[int], None] = lambda rows: None,
+    readout: Readout = softmax,
     seconds: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, np.ndarray]:
     """Probabilities (battles, 3) by variant: the mean and, with swap TTA, each order; all in the original order.
 
-    With `tta: budget` the exchanged order is read by the battles of the smallest margin between the two likeliest
-    classes, for `seconds` by `clock`; no batch begins after them. The others are NaN in it, and their mean is the
-    plain order.
+    `readout` makes probabilities of a model's logits, in the order that it was shown. With `tta: budget` the exchanged
+    order is read by the battles of the smallest margin between the two likeliest classes, for `seconds` by `clock`; no
+    batch begins after them. The others are NaN in it, and their mean is the plain order.
     """
-    plain = softmax(predict_logits(model, encoded, False, settings, pad, dtype, advance))
+    plain = readout(predict_logits(model, encoded, False, settings, pad, dtype, advance))
     if settings.tta == "none":
         return {MEAN: plain}
     parts, end = [np.arange(len(encoded))], math.inf
@@ -101,6 +104,7 @@ def predict(
         logits = predict_logits(
             model, encoded.rows(rows), True, settings, pad, dtype, advance, stop=lambda: clock() >= end
         )
-        swapped[rows] = swap_probabilities(softmax(logits))
+        read = ~np.isnan(logits).any(axis=1)
+        swapped[rows[read]] = swap_probabilities(readout(logits[read]))
     mean = np.where(np.isnan(swapped), plain, (plain + swapped) / 2)
     return {MEAN: mean, PLAIN: plain, SWAPPED: swapped}

@@ -38,6 +38,13 @@ class Progress:
             left = (self._printed - self._began) / max(self._done, 1) * (self._total - self._done)
             self._print(f"{100 * self._done / max(self._total, 1):.0f} %, about {left:.0f} s left")
 
+    def skip(self, units: int) -> None:
+        """Counts `units` that an earlier process did: they say nothing about this one's pace."""
+        self._total -= units
+        if self._bar is not None:
+            self._bar.total = self._total
+            self._bar.refresh()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -20,12 +20,32 @@ class Template(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) of rank `rank`, scaled by alpha / rank."""
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) of rank `rank`, scaled by alpha / rank.
+
+    With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) B learns at `plus_ratio` times the learning rate of A.
+    """
 
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Positive = 32.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    plus_ratio: Annotated[float, Field(ge=1)] | None = None
+
+
+class Teacher(Section):
+    """Learning from another base's rows: loss = (1 - weight) · cross-entropy(vote) + weight · KL(teacher ‖ student).
+
+    `base` is a base of the same run; `temperature` softens both sides of the KL term (Hinton et al. 2015,
+    arXiv:1503.02531). A training battle's teacher row is out-of-fold: made by a model that did not see its vote.
+    But that model did see the votes of the fold on which the student is scored, and so they reach the student: a leak
+    of second order, which flatters the student's score (`benchmarks/distillation.py` shows by how much). `clean`
+    takes rows of teachers that saw neither fold; it costs K (K - 1) / 2 more trainings of the teacher for K folds.
+    """
+
+    base: str
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Positive = 1.0
+    clean: bool = False
 
 
 class Transformer(Section):
@@ -42,6 +62,18 @@ class Transformer(Section):
     `quantization: auto` stores frozen weights in 4 bits only where whole ones would not fit in the card's memory.
     `frozen_layers`: so many layers from the lowest stay as they are loaded (in a full fine-tune the embeddings below
     them too; with `lora` they get no adapters).
+
+    A killed training goes on from its last checkpoint: one is written every `checkpoint_minutes` (0: after every
+    step) and after every epoch. The 8-bit optimizers keep their state in 8 bits (Dettmers et al. 2021,
+    arXiv:2110.02861), `paged` where it may also leave the card's memory.
+
+    `objective: mse` is the founding paper's single output (`models.single_output`). `extra_train` is a file of
+    further battles to learn from, in the columns of a training file, whose three winner columns may hold
+    probabilities; they are never scored, and those whose prompt occurs among the battles that a fold scores are left
+    out there. Probabilities in it must come from models that saw none of the run's votes. The test battles' prompts
+    may occur in it. `test_from` says whose predictions of the test battles count: the `mean` of the folds' models, the
+    `best` of them (the paper's choice: the least log loss on its own fold, so that figure is flattered by the
+    choice, the test rows are not), or one more model, a `refit` on all training battles.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -62,14 +94,25 @@ class Transformer(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_grad_norm: Positive = 1.0
+    objective: Literal["cross_entropy", "mse"] = "cross_entropy"
+    teacher: Teacher | None = None
+    extra_train: str | None = None
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     batch_size: Annotated[int, Field(ge=1)] = 16
     tokens_per_batch: Annotated[int, Field(ge=64)] = 16384
     batching: Literal["auto", "padded", "packed"] = "auto"
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
     swap_training: Literal["both", "alternate", "none"] = "alternate"
     tta: Literal["both", "none", "budget"] = "both"
     tta_seconds: Annotated[float, Field(ge=0)] | None = None
+    test_from: Literal["mean", "best", "refit"] = "mean"
     watch: Annotated[int, Field(ge=0)] = 512
     seed: int = 11
+
+    @property
+    def outputs(self) -> int:
+        """Neurons of the head."""
+        return 1 if self.objective == "mse" else 3
 
     @model_validator(mode="after")
     def _quantised_needs_lora(self) -> Self:
@@ -83,6 +126,14 @@ class Transformer(Section):
             raise ValueError("tta: budget needs tta_seconds, the seconds that a fold may spend on the second order")
         if self.tta != "budget" and self.tta_seconds is not None:
             raise ValueError(f"tta_seconds: {self.tta_seconds} is of no use with tta: {self.tta}; set tta: budget")
+        return self
+
+    @model_validator(mode="after")
+    def _one_output_has_no_teacher(self) -> Self:
+        if self.objective == "mse" and self.teacher is not None:
+            raise ValueError(
+                "objective mse: one output cannot learn a teacher's three probabilities; drop one of the two"
+            )
         return self
 
 

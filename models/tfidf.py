@@ -16,19 +16,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 from battles.files import atomic, write_json
 from battles.folds import prompt_key
 from battles.schema import labels, turns
 from models import ngrams
+from models.calibration import Calibration
 from models.crossfit import FitFold, FoldResult
 from models.tfidf_settings import Tfidf
 
 _CHUNK = 1000
 _STEPS, _TOLERANCE = 60, 1e-3
-_SHRINK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -70,37 +68,6 @@ def differences(battles: pd.DataFrame, settings: Tfidf) -> Differences:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """softmax(scale · d, -scale · d, tie · [1, |d|, even]), |d| and even standardised."""
-
-    scale: float
-    tie: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
-
-    @classmethod
-    def fit(cls, scores: np.ndarray, even: np.ndarray, votes: np.ndarray) -> "Calibration":
-        """Least log loss on out-of-fold scores, with a slight pull of the tie's slopes to 0."""
-        inputs = np.column_stack([np.abs(scores), even])
-        mean, deviation = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
-        spread = float(np.sqrt(np.mean(scores**2))) or 1.0
-        columns = np.column_stack([np.ones(len(scores)), (inputs - mean) / deviation])
-
-        def loss(params: np.ndarray) -> float:
-            odd = params[0] / spread * scores
-            logs = log_softmax(np.column_stack([odd, -odd, columns @ params[1:]]), axis=1)
-            return float(-logs[np.arange(len(votes)), votes].mean() + _SHRINK * params[2:] @ params[2:])
-
-        best = minimize(loss, np.zeros(columns.shape[1] + 1), method="L-BFGS-B").x
-        return cls(float(best[0]) / spread, best[1:], mean, deviation)
-
-    def probabilities(self, scores: np.ndarray, even: np.ndarray) -> np.ndarray:
-        inputs = (np.column_stack([np.abs(scores), even]) - self.mean) / self.deviation
-        tie = self.tie[0] + inputs @ self.tie[1:]
-        return softmax(np.column_stack([self.scale * scores, -self.scale * scores, tie]), axis=1)
-
-
-@dataclass(frozen=True)
 class TfidfModel:
     """A fitted model: a weight for each n-gram column, one for the length gap, and the calibration."""
 
@@ -127,10 +94,7 @@ class TfidfModel:
             {
                 "settings": self.settings.model_dump(mode="json"),
                 "gap_weight": self.gap_weight,
-                "scale": self.calibration.scale,
-                "tie": self.calibration.tie.tolist(),
-                "mean": self.calibration.mean.tolist(),
-                "deviation": self.calibration.deviation.tolist(),
+                **self.calibration.values(),
             },
         )
 
@@ -142,8 +106,7 @@ class TfidfModel:
         weights = np.zeros(_grams(settings).columns)
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             weights[arrays["columns"]] = arrays["values"]
-        calibration = Calibration(stored["scale"], *(np.array(stored[name]) for name in ("tie", "mean", "deviation")))
-        return cls(settings, weights, stored["gap_weight"], calibration)
+        return cls(settings, weights, stored["gap_weight"], Calibration.of(stored))
 
 
 def _column_weights(grams: sparse.csr_matrix, settings: Tfidf) -> np.ndarray:
@@ -218,12 +181,14 @@ def fit_folds(settings: Tfidf, battles: pd.DataFrame, test: pd.DataFrame | None)
     seen_test = None if test is None else differences(test, settings)
     prompts, votes = battles["prompt"].to_numpy(), labels(battles)
 
-    def fit_fold(fold: int, train_rows: np.ndarray, valid_rows: np.ndarray, folder: Path) -> FoldResult:
+    def fit_fold(
+        fold: int, train_rows: np.ndarray, valid_rows: np.ndarray, folder: Path, with_test: bool = True
+    ) -> FoldResult:
         began = time.perf_counter()
         model = fit_differences(seen.rows(train_rows), prompts[train_rows], votes[train_rows], settings)
         trained = time.perf_counter()
         valid = {"": model.predict_differences(seen.rows(valid_rows))}
-        out_test = None if seen_test is None else {"": model.predict_differences(seen_test)}
+        out_test = None if seen_test is None or not with_test else {"": model.predict_differences(seen_test)}
         predicted = time.perf_counter()
         model.save(folder / "model")
         return FoldResult(valid, out_test, trained - began, predicted - trained)

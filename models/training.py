@@ -3,21 +3,22 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.nn.functional import cross_entropy
 
 from battles.errors import BadInput
-from battles.swap import SWAPPED_CLASSES
-from models import memory
-from models.backbone import HEADS, Model
+from models import checkpointing, memory
+from models.backbone import Model
 from models.batching import batches, computed_tokens, training_steps
 from models.forward import forward, pack_multiple
+from models.optimizer import make_optimizer, warmup_then_cosine
 from models.progress import Progress
 from models.settings import Transformer
+from models.targets import as_shown, loss_sum
 from models.tokens import Encoded
 
 PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -33,36 +34,43 @@ def train(
     seed: int,
     watch: Callable[[Model], float | None],
     progress: Progress,
+    checkpoint: Path | None = None,
 ) -> tuple[Model, list[dict[str, Any]]]:
     """Trains in place and returns the bare model and its curve, one dict per optimizer step.
 
-    `targets` (battles, 3) are vote probabilities in the original order; the loss is their cross-entropy, averaged over
-    the rows of an optimizer step however it is cut into micro-batches. `watch` is called at every epoch's end
-    and its value (the log loss on rows that are not trained on, in nats) stands in the curve; nothing is
-    chosen by it. Raises BadInput when the loss is not finite.
+    `targets` (battles, 3) are vote probabilities in the original order, or with a teacher (battles, 2, 3); the loss
+    (`models.targets`) is averaged over the rows of an optimizer step however it is cut into micro-batches. `watch` is
+    called at every epoch's end and its value (the log loss on rows that are not trained on, in nats) stands in the
+    curve; nothing is chosen by it. With a path for its `checkpoint` a killed training goes on from there, and one that
+    had ended is not trained again. Raises BadInput when the loss is not finite.
     """
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)  # dropout
     accelerator = Accelerator(mixed_precision=PRECISION[dtype], cpu=not torch.cuda.is_available())
-    optimizer = torch.optim.AdamW(_groups(model, settings), weight_decay=settings.weight_decay)
+    optimizer = make_optimizer(model, settings)
     schedule = [list(_epoch(encoded, settings, epoch, generator)) for epoch in range(settings.epochs)]
     total = sum(len(steps) for steps in schedule)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(total, settings.warmup))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(total, settings.warmup))
     model, optimizer = accelerator.prepare(model, optimizer)
     everything = torch.from_numpy(targets).float()
-    curve: list[dict[str, Any]] = []
+    parts = checkpointing.Parts(accelerator.unwrap_model(model), optimizer, scheduler, accelerator.scaler)
+    curve = [] if checkpoint is None else checkpointing.restore(checkpoint, parts)
+    progress.skip(len(curve))
+    began_before = time.perf_counter() - (curve[-1]["seconds"] if curve else 0.0)
+    saved = time.monotonic()
+    ends = np.cumsum([len(steps) for steps in schedule])
     budget, multiple = settings.tokens_per_batch, pack_multiple(model, settings)
     for epoch, steps in enumerate(schedule):
+        if len(curve) >= ends[epoch]:
+            continue  # of an earlier process
         model.train()
-        for rows, swapped in steps:
+        for rows, swapped in steps[len(curve) - ends[epoch] :]:
             began = time.perf_counter()
-            wanted = everything[rows]
-            flipped = torch.from_numpy(swapped)
-            wanted[flipped] = wanted[flipped][:, SWAPPED_CLASSES]
+            wanted = as_shown(everything[rows], torch.from_numpy(swapped))
             while True:
                 try:
                     loss, computed = _accumulate(
-                        accelerator, model, encoded, rows, swapped, wanted, pad, multiple, budget
+                        accelerator, model, encoded, rows, swapped, wanted, settings, pad, multiple, budget
                     )
                     break
                 except torch.OutOfMemoryError:
@@ -87,11 +95,20 @@ def train(
                     "learning_rate": rate,
                     "tokens_per_second": tokens / (time.perf_counter() - began),
                     "padding": 1 - tokens / computed,
+                    "memory_bytes": memory.memory_bytes(accelerator.device),
+                    "seconds": time.perf_counter() - began_before,
                     "valid_log_loss": None,
                 }
             )
             progress.advance(1, f"loss {loss:.3f}")
+            # An epoch's end is saved only with its validation.
+            overdue = time.monotonic() - saved >= 60 * settings.checkpoint_minutes
+            if checkpoint is not None and overdue and len(curve) < ends[epoch]:
+                checkpointing.save(checkpoint, parts, curve)
+                saved = time.monotonic()
         curve[-1]["valid_log_loss"] = watch(model)
+        if checkpoint is not None:
+            checkpointing.save(checkpoint, parts, curve)
     return accelerator.unwrap_model(model, keep_fp32_wrapper=False), curve
 
 
@@ -102,19 +119,20 @@ def _accumulate(
     rows: np.ndarray,
     swapped: np.ndarray,
     wanted: torch.Tensor,
+    settings: Transformer,
     pad: int,
     multiple: int,
     budget: int,
 ) -> tuple[float, int]:
     """The gradients of one optimizer step, in micro-batches within the budget; its loss, and the tokens computed.
 
-    `wanted` (rows, 3) are the targets in the order in which a battle is shown.
+    `wanted` (rows, …, 3) are the targets in the order in which a battle is shown.
     """
     loss, computed = 0.0, 0
     for part in batches(encoded.lengths[rows], budget, multiple):
         with accelerator.autocast():  # the backbone is called without the wrapper that would do it
             logits = forward(model, encoded, rows[part], swapped[part], pad, multiple)
-        part_loss = cross_entropy(logits, wanted[part].to(logits.device), reduction="sum") / len(rows)
+        part_loss = loss_sum(logits, wanted[part], settings) / len(rows)
         accelerator.backward(part_loss)
         loss += part_loss.item()
         computed += computed_tokens(encoded.lengths[rows[part]], multiple)
@@ -141,24 +159,3 @@ def _epoch(
     shown = coin ^ bool(epoch % 2) if settings.swap_training == "alternate" else np.zeros(rows, dtype=bool)
     for step in training_steps(encoded.lengths, settings.batch_size, generator):
         yield step, shown[step]
-
-
-def _groups(model: torch.nn.Module, settings: Transformer) -> list[dict[str, Any]]:
-    """Optimizer groups: the new head may have a rate of its own."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    head = [p for name, p in trained if any(part in HEADS for part in name.split("."))]
-    body = [p for name, p in trained if not any(part in HEADS for part in name.split("."))]
-    head_rate = settings.head_learning_rate or settings.learning_rate
-    return [{"params": body, "lr": settings.learning_rate}, {"params": head, "lr": head_rate}]
-
-
-def _warmup_then_cosine(total: int, warmup: float) -> Callable[[int], float]:
-    """The factor on the learning rate: linear up over the first `warmup` share of steps, then half a cosine to 0."""
-    rising = max(1, round(total * warmup))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
-
-    return factor

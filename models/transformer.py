@@ -9,62 +9,97 @@ import numpy as np
 import pandas as pd
 import torch
 
+from battles.files import write_json
 from battles.schema import labels
-from models import backbone
-from models.crossfit import FitFold, FoldResult
+from battles.swap import SWAPPED_CLASSES
+from models import backbone, single_output
+from models.calibration import Calibration
+from models.crossfit import RESUME, FitFold, FoldResult
+from models.examples import Examples
 from models.linear import softmax
-from models.predicting import predict, predict_logits
+from models.predicting import Readout, predict, predict_logits
 from models.preflight import resolve_for_training
 from models.progress import Progress
 from models.settings import Transformer
 from models.token_cache import encode_once
 from models.training import count_steps, train
+from oof.metrics import log_loss
 
 
 def fit_folds(
-    name: str, settings: Transformer, battles: pd.DataFrame, test: pd.DataFrame | None, folder: Path
+    name: str,
+    settings: Transformer,
+    battles: pd.DataFrame,
+    test: pd.DataFrame | None,
+    folder: Path,
+    extra: pd.DataFrame | None = None,
+    guides: np.ndarray | None = None,
 ) -> FitFold:
     """The function that trains and predicts one fold of this base.
 
     What does not depend on the fold is done here, once: checks of the settings, tokenising; the tokens are kept in
-    `tokens` of the base's `folder`.
+    `tokens` of the base's `folder`. `extra` battles and a teacher's `guides` are those of `models.examples`.
     """
     settings = resolve_for_training(settings, backbone.device())
     tokenizer = backbone.load_tokenizer(settings)
-    tables = {"train": battles} if test is None else {"train": battles, "test": test}
+    examples = Examples.of(battles, extra, guides)
+    tables = {"train": examples.battles} if test is None else {"train": examples.battles, "test": test}
     tokens = encode_once(tokenizer, tables, settings, folder / "tokens")
     encoded, encoded_test = tokens["train"], tokens.get("test")
-    targets = np.eye(3)[labels(battles)]
+    votes = labels(battles)
     where = backbone.device()
     dtype = backbone.resolve_dtype(settings, where)
     pad = tokenizer.pad_token_id
 
-    def fit_fold(fold: int, train_rows: np.ndarray, valid_rows: np.ndarray, folder: Path) -> FoldResult:
+    def fit_fold(
+        fold: int, train_rows: np.ndarray, valid_rows: np.ndarray, folder: Path, with_test: bool = True
+    ) -> FoldResult:
         seed = settings.seed + fold
+        title = f"{name} {folder.name.replace('-', ' ')}"
+        chosen = examples.choose(fold, train_rows, valid_rows, settings, seed)
+        if extra is not None:
+            left_out = len(extra) - chosen.extra
+            print(
+                f"{title}: learns from {chosen.extra} extra battles; {left_out} left out, as their prompts are scored"
+            )
         model = backbone.load(settings, seed, pad, where)
-        learn, valid = encoded.rows(train_rows), encoded.rows(valid_rows)
+        learn, valid = encoded.rows(chosen.learnt), encoded.rows(valid_rows)
         watched = np.random.default_rng(seed).permutation(len(valid))[: settings.watch]
+
+        def calibrate(current: backbone.Model) -> Calibration:
+            seen, answers = encoded.rows(chosen.calibrated), votes[chosen.calibrated]
+            outputs = [predict_logits(current, seen, False, settings, pad, dtype)]
+            if settings.tta == "none":
+                return single_output.fit(outputs, [answers])
+            outputs.append(predict_logits(current, seen, True, settings, pad, dtype))
+            return single_output.fit(outputs, [answers, np.array(SWAPPED_CLASSES)[answers]])
 
         def watch(current: backbone.Model) -> float | None:
             if not len(watched):
                 return None
+            readout: Readout = softmax if settings.objective != "mse" else single_output.readout(calibrate(current))
             logits = predict_logits(current, valid.rows(watched), False, settings, pad, dtype)
-            expected = targets[valid_rows[watched]]
-            return float(-(expected * np.log(softmax(logits).clip(1e-15))).sum(axis=1).mean())
+            return log_loss(readout(logits), votes[valid_rows[watched]])
 
-        began = time.perf_counter()
-        with Progress(f"{name} fold {fold} training", count_steps(len(learn), settings)) as progress:
-            model, curve = train(model, learn, targets[train_rows], settings, pad, dtype, seed, watch, progress)
+        checkpoint = folder / RESUME / "checkpoint.pt"
+        with Progress(f"{title} training", count_steps(len(learn), settings)) as progress:
+            model, curve = train(model, learn, chosen.targets, settings, pad, dtype, seed, watch, progress, checkpoint)
         trained = time.perf_counter()
+        readout: Readout = softmax
+        if settings.objective == "mse":
+            calibration = calibrate(model)
+            readout = single_output.readout(calibration)
+            write_json(folder / "model" / "calibration.json", calibration.values())
         orders = 1 if settings.tta == "none" else 2
-        total = orders * (len(valid) + (0 if encoded_test is None else len(encoded_test)))
+        unvoted = encoded_test if with_test else None
+        total = orders * (len(valid) + (0 if unvoted is None else len(unvoted)))
         seconds = (settings.tta_seconds or 0.0) * orders / total  # of the second order, a battle
-        with Progress(f"{name} fold {fold} predicting", total) as progress:
-            out = predict(model, valid, settings, pad, dtype, progress.advance, seconds * len(valid))
+        with Progress(f"{title} predicting", total) as progress:
+            out = predict(model, valid, settings, pad, dtype, progress.advance, readout, seconds * len(valid))
             out_test = None
-            if encoded_test is not None:
-                test_seconds = seconds * len(encoded_test)
-                out_test = predict(model, encoded_test, settings, pad, dtype, progress.advance, test_seconds)
+            if unvoted is not None:
+                test_seconds = seconds * len(unvoted)
+                out_test = predict(model, unvoted, settings, pad, dtype, progress.advance, readout, test_seconds)
         predicted = time.perf_counter()
         pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
         model.save_pretrained(folder / "model")
@@ -72,12 +107,13 @@ def fit_folds(
         details = _details(model, where, dtype) | {
             "quantization": settings.quantization,
             "attention": settings.attention,
+            "extra_rows": chosen.extra,
         }
         del model
         gc.collect()
         if where.type == "cuda":
             torch.cuda.empty_cache()
-        return FoldResult(out, out_test, trained - began, predicted - trained, _device_name(where), details)
+        return FoldResult(out, out_test, curve[-1]["seconds"], predicted - trained, _device_name(where), details)
 
     return fit_fold
 

@@ -84,7 +84,7 @@ def _write(
             if variant == SWAPPED:
                 demanded = np.asarray(~np.isnan(values).all(axis=1))
                 table[BOTH_ORDERS] = demanded
-            _check_simplex(path, values, demanded, table["id"])
+            check_simplex(path, values, demanded, table["id"])
             table[columns(variant)] = values
     write_table(path, table, metadata)
 
@@ -145,7 +145,7 @@ def _predictions(path: Path, table: pd.DataFrame, covered: np.ndarray, metadata:
             # Tables written before there was a time budget have no such column.
             partly = variant == SWAPPED and BOTH_ORDERS in table.columns
             demanded = table[BOTH_ORDERS].to_numpy(dtype=bool) if partly else covered
-            _check_simplex(path, array, demanded, table["id"])
+            check_simplex(path, array, demanded, table["id"])
             values[variant] = array
     mean = values[MEAN]
     assert mean is not None  # _load refused a table without these columns
@@ -165,7 +165,7 @@ def _check_ids(path: Path, found: pd.Series, expected: pd.Series) -> None:
         raise BadInput(f"{path}: ids stand in another order than the run's; delete the file and run it again")
 
 
-def _check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids: pd.Series) -> None:
+def check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids: pd.Series) -> None:
     if values.shape != (len(ids), CLASSES):
         raise BadInput(f"{path}: probabilities have shape {values.shape}, expected ({len(ids)}, {CLASSES})")
     with np.errstate(invalid="ignore"):

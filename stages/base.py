@@ -1,39 +1,65 @@
-"""Cross-fits one base model: `models/<run>/<name>/`, `oof/<run>/<name>.parquet`, `<name>.test.parquet`."""
+"""Cross-fits one base model: `models/<run>/<name>/`, `oof/<run>/<name>.parquet`, `<name>.test.parquet`.
 
+With `--pairs` it makes the rows that the base's clean students learn from: `oof/<run>/<name>.pairs.parquet`.
+"""
+
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from battles.files import file_hash, read_table
+import numpy as np
+import pandas as pd
+
+from battles.files import content_hash, file_hash, read_table
 from battles.folds import fold_hash
+from battles.reading import read_battles
+from battles.schema import labels
 from battles.settings import Section
 from models.crossfit import FitFold, crossfit
+from models.nested import cross_pairs
 from models.quiet import quiet
 from models.settings import Transformer
 from models.tfidf_settings import Tfidf
 from oof import table
+from oof.pairs import read_pairs, write_pairs
 from stages.common import code_version, guarded, has_test, library_versions, parser, stamp
 from stages.config import BASE_KINDS
 
+# No prediction of a fold depends on these: folds that are there stay good when they are changed.
+TECHNICAL = {"test_from", "checkpoint_minutes"}
+
 
 def main() -> None:
-    arguments = parser(__doc__)
+    arguments = parser(__doc__.splitlines()[0])
     arguments.add_argument("--name", required=True)
+    arguments.add_argument("--pairs", action="store_true", help="only what clean students of this base learn from")
     given = arguments.parse_args()
     run, name = given.run, given.name
     value = stamp(run, name)
     settings = BASE_KINDS[value["settings"]["kind"]].model_validate(value["settings"])
     room = Path("battles", run)
     battles, folds = read_table(room / "train.parquet"), read_table(room / "folds.parquet")
-    test = read_table(room / "test.parquet") if has_test(run) else None
+    test = read_table(room / "test.parquet") if has_test(run) and not given.pairs else None
+    source = settings.extra_train if isinstance(settings, Transformer) else None
+    extra = None if source is None else read_battles(source, voted=True, soft=True)
+    guides = _guides(run, settings, folds)
     key = {
-        "params": value["hash"],
+        "params": content_hash({field: kept for field, kept in value["settings"].items() if field not in TECHNICAL}),
         "folds": fold_hash(folds),
         "train": file_hash(room / "train.parquet"),
         "test": file_hash(room / "test.parquet") if test is not None else None,
         "backbone": _backbone_hash(settings),
+        "extra": None if source is None else file_hash(source),
+        "teacher": hashlib.sha256(guides.tobytes()).hexdigest() if guides is not None else None,
     }
     folder = Path("models", run, name)
-    result = crossfit(folds, value["folds"], key, folder, _fit_folds(name, settings, battles, test, folder), _say(name))
+    fit_folds = _fit_folds(name, settings, battles, test, extra, guides, folder)
+    if given.pairs:
+        values = cross_pairs(folds, key, folder, fit_folds, _say(name))
+        write_pairs(Path("oof", run, f"{name}.pairs.parquet"), folds, values, {"base": name})
+        return
+    test_from = settings.test_from if isinstance(settings, Transformer) and test is not None else "mean"
+    result = crossfit(folds, value["folds"], key, folder, fit_folds, _say(name), test_from, labels(battles))
     metadata: dict[str, Any] = {
         "base": name,
         "backbone": getattr(settings, "backbone", settings.model_dump()["kind"]),
@@ -44,6 +70,7 @@ def main() -> None:
         "train_seconds": round(result.train_seconds, 3),
         "inference_seconds": round(result.inference_seconds, 3),
         "folds_run": result.folds_run,
+        "test_of": result.test_of,
         "fold_hash": fold_hash(folds),
     }
     table.write(Path("oof", run, f"{name}.parquet"), folds, result.valid, metadata)
@@ -51,13 +78,25 @@ def main() -> None:
         table.write_test(Path("oof", run, f"{name}.test.parquet"), test["id"].tolist(), result.test, metadata)
 
 
-def _fit_folds(name: str, settings: Section, battles: Any, test: Any, folder: Path) -> FitFold:
+def _guides(run: str, settings: Section, folds: pd.DataFrame) -> np.ndarray | None:
+    """The teacher's rows (models, battles, 3) for the model of each fold, the last for one trained on all folds."""
+    if not isinstance(settings, Transformer) or settings.teacher is None:
+        return None
+    teacher, count = settings.teacher, int(folds["fold"].max()) + 1
+    plain = table.read(Path("oof", run, f"{teacher.base}.parquet"), folds, partial=True).probabilities[None]
+    # A model of all rows is not scored, so that no fold can leak into its score: plain out-of-fold rows do.
+    if teacher.clean:
+        return np.concatenate([read_pairs(Path("oof", run, f"{teacher.base}.pairs.parquet"), folds), plain])
+    return np.repeat(plain, count + 1, axis=0)
+
+
+def _fit_folds(name: str, settings: Section, battles: Any, test: Any, extra: Any, guides: Any, folder: Path) -> FitFold:
     """The base's fold function; its libraries are imported only here, as torch takes seconds."""
     if isinstance(settings, Transformer):
         quiet()
         from models import transformer
 
-        return transformer.fit_folds(name, settings, battles, test, folder)
+        return transformer.fit_folds(name, settings, battles, test, folder, extra, guides)
     assert isinstance(settings, Tfidf)
     from models import tfidf
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from battles.errors import BadInput
 from battles.settings import Prepare, Sample, Section
 from features.settings import Features
-from models.settings import Tiny, Transformer
+from models.settings import Teacher, Tiny, Transformer
 from models.stack_settings import CANDIDATES, STACK, Stack
 from models.tfidf_settings import Tfidf
 
@@ -70,7 +70,44 @@ def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = 
         if "backbone" in values:
             values["backbone"] = str(values["backbone"]).replace("{run}", run)
         sections[name] = _section(path, name, BASE_KINDS[values["kind"]], values)
+    teachers(sections)
     return sections
+
+
+def teachers(sections: Mapping[str, Section]) -> dict[str, Teacher]:
+    """The teacher of each base that has one. Raises BadInput for one of no base of the run or in a circle.
+
+    A clean teacher with a teacher of its own would need models that saw three folds less: refused too.
+    """
+    run = sections["run"]
+    assert isinstance(run, Run)
+    found: dict[str, Teacher] = {}
+    for name in run.bases:
+        base = sections[name]
+        if isinstance(base, Transformer) and base.teacher is not None:
+            found[name] = base.teacher
+    for name, teacher in found.items():
+        if teacher.base not in run.bases:
+            raise BadInput(
+                f"params.yaml: {name}.teacher.base = {teacher.base!r} is no base of this run; "
+                f"choose one of {', '.join(other for other in run.bases if other != name)}"
+            )
+        if teacher.clean and teacher.base in found:
+            raise BadInput(
+                f"params.yaml: {name}.teacher.clean: {teacher.base} has a teacher of its own, whose rows saw the "
+                f"votes that are to be kept out; set {name}.teacher.clean to false or drop {teacher.base}.teacher"
+            )
+        chain = [name]
+        while chain[-1] in found:
+            chain.append(found[chain[-1]].base)
+            if chain[-1] == name:
+                raise BadInput(
+                    f"params.yaml: {name}.teacher.base = {teacher.base!r}: {' learns from '.join(chain)}; "
+                    "a base cannot learn from itself"
+                )
+            if chain[-1] in chain[:-1]:
+                break  # a circle further on, which is refused at its own bases
+    return found
 
 
 def check_names(bases: Sequence[str]) -> None:

@@ -59,8 +59,13 @@ def _stamps(sections: dict[str, Section], given: Any) -> dict[str, Any]:
         if name != "run":
             settings = values.model_dump(mode="json")
             stamps[name] = {"settings": settings, "hash": content_hash(settings)}
+    teachers = {} if given.table else config.teachers(sections)
     for name in run.bases if not given.table else []:
-        stamps[name]["folds"] = folds
+        # A student learns from its teacher's rows of all folds.
+        stamps[name]["folds"] = None if name in {teacher.base for teacher in teachers.values()} else folds
+        base = sections[name]
+        if isinstance(base, Transformer) and base.extra_train is not None:
+            stamps[name]["extra_train"] = _input(f"{name}.extra_train", base.extra_train)
     return stamps
 
 
@@ -150,15 +155,23 @@ def _fragment(sections: dict[str, Section], stamps: dict[str, Any], run: str) ->
     ]
     if source == "table":
         return "\n".join(lines) + "\n"
+    teachers = config.teachers(sections)
+    lines.append(f"CLEAN := {' '.join(sorted({teacher.base for teacher in teachers.values() if teacher.clean}))}")
     for name in settings.bases:
-        base = sections[name]
+        base, needs = sections[name], []
         if isinstance(base, Transformer) and base.backbone.startswith(f"{root}/"):
             if Path(base.backbone).name not in tiny.backbones:
                 raise BadInput(
                     f"params.yaml: {name}.backbone = {base.backbone!r}, but tiny.backbones has only "
                     f"{', '.join(tiny.backbones) or 'nothing'}"
                 )
-            lines.append(f"NEEDS_{name} := {base.backbone}/config.json")
+            needs.append(f"{base.backbone}/config.json")
+        if name in teachers:
+            teacher = teachers[name]
+            needs.append(f"oof/{run}/{teacher.base}.parquet")
+            needs += [f"oof/{run}/{teacher.base}.pairs.parquet"] if teacher.clean else []
+        if needs:
+            lines.append(f"NEEDS_{name} := {' '.join(needs)}")
     return "\n".join(lines) + "\n"
 
 

@@ -367,3 +367,34 @@ def test_real_battles_are_kept(name: str) -> None:
     for column in ("id", *MODELS, *TEXTS):
         assert table[column].tolist() == raw[column].tolist()
     assert (table[list(WINNERS)].astype(str) == raw[list(WINNERS)]).all(axis=None)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_soft_winners_are_probabilities(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"extra.{kind}"
+    table = pd.DataFrame([as_text(row) for row in battles()]).drop(columns=list(WINNERS))
+    values = [[1, 0, 0], [0.2, 0.3, 0.5], [0.3333, 0.3333, 0.3333]] + [[0.25, 0.5, 0.25]] * (len(table) - 3)
+    table[list(WINNERS)] = values
+    table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
+    found = read_battles(path, voted=True, soft=True)[list(WINNERS)].to_numpy()
+    assert found.dtype == float
+    assert abs(found.sum(axis=1) - 1).max() < 1e-12
+    assert abs(found - pd.DataFrame(values).to_numpy()).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0.5, 0.6, 0.0], "0.5, 0.6, 0 sum to 1.1; probabilities must sum to 1"),
+        ([-0.1, 0.6, 0.5], "winner_model_a: -0.1 is not a probability"),
+        ([0.5, float("nan"), 0.5], "winner_model_b: (nan|None) is not a probability"),
+        ([0.5, 0.5, None], "winner_tie: (nan|None) is not a probability"),
+    ],
+)
+def test_what_is_no_probability_is_refused(tmp_path: Path, values: list[Any], message: str) -> None:
+    path = tmp_path / "extra.parquet"
+    table = pd.DataFrame([as_text(row) for row in battles()])
+    table[list(WINNERS)] = [values] * len(table)
+    table.to_parquet(path)
+    with pytest.raises(BadInput, match=rf"row 1, id .*{message}"):
+        read_battles(path, voted=True, soft=True)

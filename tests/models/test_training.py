@@ -137,6 +137,10 @@ def test_the_curve_has_a_row_per_step_and_a_validation_per_epoch(checkpoints: di
     assert max(rates) == base.learning_rate
     assert rates[-1] < 0.1 * base.learning_rate
     assert all(0 <= row["padding"] < 1 for row in curve)
+    # The process alone, with its libraries, takes more than this; in kilobytes or pages it would be less.
+    assert all(row["memory_bytes"] > 5e7 for row in curve)
+    seconds = [row["seconds"] for row in curve]
+    assert seconds == sorted(seconds)
 
 
 def test_the_head_may_have_a_rate_of_its_own(checkpoints: dict[str, Path]) -> None:

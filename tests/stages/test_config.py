@@ -42,6 +42,9 @@ def test_the_papers_settings() -> None:
     assert (gemma2.lora.rank, gemma2.lora.alpha, gemma2.lora.target_modules) == (16, 32, ["q_proj", "k_proj"])
     assert (llama.max_length, gemma2.max_length) == (1024, 2048)
     assert llama.quantization == gemma2.quantization == "int8"
+    roberta = sections["roberta"]
+    assert isinstance(roberta, Transformer)
+    assert (roberta.objective, roberta.outputs, roberta.test_from) == ("mse", 1, "best")
 
 
 def test_the_runs_name_stands_in_a_backbones_path() -> None:
@@ -56,6 +59,20 @@ def test_the_runs_name_stands_in_a_backbones_path() -> None:
         ("llama.epoch=1", r"llama.epoch = 1: .*known keys: .*epochs"),
         ("llama.epochs=none", "llama.epochs = 'none'"),
         ("llama.quantization=int8 llama.lora=null", "quantization int8"),
+        ("llama.objective=mse llama.teacher.base=tfidf", "objective mse"),
+        (
+            "llama.teacher.base=bert",
+            "llama.teacher.base = 'bert' is no base of this run; choose one of gemma2, roberta",
+        ),
+        ("llama.teacher.base=llama", "llama learns from llama; a base cannot learn from itself"),
+        (
+            "llama.teacher.base=gemma2 gemma2.teacher.base=roberta roberta.teacher.base=gemma2",
+            "gemma2 learns from roberta learns from gemma2",
+        ),
+        (
+            "llama.teacher.base=gemma2 llama.teacher.clean=true gemma2.teacher.base=tfidf",
+            "gemma2 has a teacher of its own",
+        ),
         ("epochs=1", "not section.key=value"),
         ("llama.epochs", "not section.key=value"),
         ("lama.epochs=1", "section 'lama' is no stage"),

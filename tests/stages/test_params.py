@@ -95,3 +95,30 @@ def test_a_tiny_backbone_that_is_not_declared_is_refused(
     with pytest.raises(ValueError, match=r"small.backbone = 'models/r/tiny/two', but tiny.backbones has only one"):
         _call(monkeypatch, *USER, "--overrides", "small.backbone=models/{run}/tiny/two")
     assert not Path("battles").exists()
+
+
+def test_a_student_needs_its_teachers_rows_of_all_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    student = "small.teacher.base=tfidf"
+    _call(monkeypatch, *USER, "--folds", "1", "--overrides", student)
+    fragment = Path("battles/r/params/run.mk").read_text().splitlines()
+    assert "NEEDS_small := models/r/tiny/one/config.json oof/r/tfidf.parquet" in fragment
+    assert "CLEAN := " in fragment
+    folds = {
+        name: json.loads(Path(f"battles/r/params/{name}.json").read_text())["folds"] for name in ("small", "tfidf")
+    }
+    assert folds == {"small": [1], "tfidf": None}
+    _call(monkeypatch, *USER, "--overrides", f"{student} small.teacher.clean=true")
+    fragment = Path("battles/r/params/run.mk").read_text().splitlines()
+    assert "NEEDS_small := models/r/tiny/one/config.json oof/r/tfidf.parquet oof/r/tfidf.pairs.parquet" in fragment
+    assert "CLEAN := tfidf" in fragment
+
+
+def test_an_edited_file_of_extra_battles_changes_its_base_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (*USER, "--overrides", "small.extra_train=extra.csv")
+    with pytest.raises(BadInput, match=r"small.extra_train: extra.csv: no such file"):
+        _call(monkeypatch, *words)
+    Path("extra.csv").write_text("battles")
+    _call(monkeypatch, *words)
+    assert set(_call(monkeypatch, *words).values()) == {1}
+    Path("extra.csv").write_text("other battles")
+    assert {name for name, time in _call(monkeypatch, *words).items() if time != 1} == {"small.json"}

@@ -1,0 +1,134 @@
+"""One base's step: what its key holds, its teacher, its extra battles, whose predictions the test battles get."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.quiet import quiet
+
+quiet()
+
+from battles.errors import BadInput  # noqa: E402  # after the libraries are quiet
+from battles.files import read_metadata, read_table  # noqa: E402
+from battles.sample import generate  # noqa: E402
+from battles.settings import Sample  # noqa: E402
+from oof import table  # noqa: E402
+from stages import base, params, prepare  # noqa: E402
+from tests.models.checkpoints import make_checkpoint  # noqa: E402
+
+DATA = generate(Sample(train=50, test=10, seed=3))
+YAML = """
+run: {bases: [small, tfidf]}
+prepare: {folds: 3}
+tfidf: {kind: tfidf, bits: 10, chars: [], min_battles: 1}
+small: {kind: transformer, backbone: "%s", max_length: 72, epochs: 1, batch_size: 20, lora: {rank: 2}, watch: 0}
+profiles: {user: {}}
+"""
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoints"), "llama")
+
+
+class Run:
+    """A run `r` in the working folder; its steps are called as make calls them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.patch = monkeypatch
+        self.call(params.main, "--profile", "user", "--train", "train.csv", "--test", "test.csv")
+        self.call(prepare.main)
+
+    def call(self, main: object, *words: str) -> None:
+        self.patch.setattr("sys.argv", ["stage", "--run", "r", *words])
+        assert callable(main)
+        main()
+
+    def make(self, name: str, overrides: str = "", pairs: bool = False) -> table.Predictions:
+        words = ("--train", "train.csv", "--test", "test.csv", "--overrides", overrides)
+        self.call(params.main, "--profile", "user", *words)
+        self.call(base.main, "--name", name, *["--pairs"][: int(pairs)])
+        return table.read(Path(f"oof/r/{name}.parquet"), read_table("battles/r/folds.parquet"))
+
+    def test(self) -> np.ndarray:
+        found = table.read_test("oof/r/small.test.parquet", read_table("battles/r/test.parquet")["id"].tolist())
+        return found.probabilities
+
+    def trained(self) -> dict[str, int]:
+        """When each model was finished."""
+        return {path.parent.name: path.stat().st_mtime_ns for path in Path("models/r/small").glob("*/fold.json")}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(YAML % backbone)
+    DATA.train.to_csv("train.csv", index=False)
+    DATA.test.to_csv("test.csv", index=False)
+    return Run(monkeypatch)
+
+
+def test_the_best_fold_is_chosen_without_training_again_and_a_refit_is_one_more_model(run: Run) -> None:
+    first = run.make("small").probabilities
+    mean, trained = run.test(), run.trained()
+    assert set(trained) == {"fold-0", "fold-1", "fold-2"}
+    assert np.array_equal(run.make("small", "small.test_from=best small.checkpoint_minutes=1").probabilities, first)
+    best = read_metadata("oof/r/small.parquet")["test_of"]
+    rows = read_table(Path("models/r/small", best.replace(" ", "-"), "test.parquet"))
+    assert np.array_equal(run.test(), rows[table.columns(table.MEAN)].to_numpy())
+    assert run.trained() == trained
+    assert np.array_equal(run.make("small", "small.test_from=refit").probabilities, first)
+    assert set(run.trained()) == {*trained, "refit"}
+    assert not np.allclose(run.test(), mean)
+    assert read_metadata("oof/r/small.parquet")["test_of"] == "refit"
+
+
+def test_a_students_folds_depend_on_its_teachers_rows(run: Run) -> None:
+    with pytest.raises(BadInput, match=r"oof/r/tfidf.parquet: no such file; run `make oof-tfidf` first"):
+        run.make("small", "small.teacher.base=tfidf")
+    run.make("tfidf")
+    student = run.make("small", "small.teacher.base=tfidf").probabilities
+    trained = run.trained()
+    run.make("small", "small.teacher.base=tfidf")
+    assert run.trained() == trained
+    run.make("tfidf", "tfidf.ridge=9")
+    again = run.make("small", "small.teacher.base=tfidf").probabilities
+    assert not np.array_equal(student, again)
+    assert all(run.trained()[fold] != time for fold, time in trained.items())
+    clean = "small.teacher.base=tfidf small.teacher.clean=true"
+    with pytest.raises(BadInput, match=r"tfidf.pairs.parquet: no such file"):
+        run.make("small", clean)
+    run.make("tfidf", clean, pairs=True)
+    assert len(list(Path("models/r/tfidf").glob("pair-*/fold.json"))) == 3
+    assert not np.array_equal(run.make("small", clean).probabilities, again)
+
+
+def test_extra_battles_are_read_checked_and_part_of_the_key(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    extra = DATA.train.head(12).assign(winner_model_a=0.5, winner_model_b=0.25, winner_tie=0.25)
+    extra["prompt"] = [json.dumps([f"new {number}"]) for number in range(12)]
+    extra.loc[0, "prompt"] = DATA.train["prompt"][0]
+    plain = run.make("small").probabilities
+    with pytest.raises(BadInput, match=r"small.extra_train: extra.parquet: no such file"):
+        run.make("small", "small.extra_train=extra.parquet")
+    extra.to_parquet("extra.parquet")
+    learnt = run.make("small", "small.extra_train=extra.parquet").probabilities
+    assert not np.array_equal(plain, learnt)
+    assert len(learnt) == 50
+    said = capsys.readouterr().out
+    assert said.count("learns from 12 extra battles; 0 left out") == 2
+    assert said.count("learns from 11 extra battles; 1 left out") == 1
+    extra.assign(winner_model_a=0.25, winner_model_b=0.5).to_parquet("extra.parquet")
+    assert not np.array_equal(run.make("small", "small.extra_train=extra.parquet").probabilities, learnt)
+    extra.assign(winner_model_a=0.3).to_parquet("extra.parquet")
+    with pytest.raises(BadInput, match=r"extra.parquet: row 1, id .* 0.3, 0.25, 0.25 sum to 0.8"):
+        run.make("small", "small.extra_train=extra.parquet")
+
+
+def test_soft_votes_are_refused_among_the_training_battles(run: Run) -> None:
+    DATA.train.assign(winner_model_a=0.5, winner_model_b=0.5, winner_tie=0.0).to_csv("train.csv", index=False)
+    with pytest.raises(BadInput, match=r"'0\.5' is not a vote"):
+        run.call(prepare.main)
+    assert pd.read_parquet("battles/r/train.parquet")["winner_tie"].dtype == np.int8
