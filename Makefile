@@ -17,12 +17,14 @@ BASES ?=
 FEATURES ?=
 ALLOW_SUSPECT ?=
 WORKERS ?=
-NPROC ?=
+NPROC ?= 1
 STORAGE ?=
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 
 PY := .venv/bin/python
 PARAMS := battles/$(RUN)/params
+# What starts the step of a base that uses torch, up to the module's name: one process, or several of torch.distributed.
+LAUNCH ?= $(if $(filter-out 1,$(NPROC)),$(PY) -m torch.distributed.run --standalone --nproc-per-node $(NPROC) -m,$(PY) -m)
 # What runs on a run's files; only these read params.yaml.
 PIPELINE := submission oof stack report features prepare plan
 
@@ -43,6 +45,7 @@ help:
 	@echo 'make test | lint | bench | clean'
 	@echo
 	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
+	@echo '           NPROC=n processes of a base, one per GPU  LAUNCH="accelerate launch … -m" starts them another way'
 	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'
 	@echo '           SET="section.key=value ..."  overrides params.yaml, e.g. SET="stack.trials=50 tfidf.seed=1"'
 
@@ -67,7 +70,8 @@ FORCE:
 
 ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
 # Resolves the params of the run: a stamp per section, rewritten only when its content changes, and run.mk
-# with the variables NAMES (of bases) JOBS THREADS HAS_TEST SOURCE TINY CLEAN NEEDS_<base>. Bad params end here.
+# with the variables NAMES (of bases) TRANSFORMERS (those of them that use torch) JOBS THREADS HAS_TEST SOURCE TINY CLEAN
+# NEEDS_<base>. Bad params end here.
 $(PARAMS)/run.mk: .venv/installed FORCE
 	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
 	  --folds '$(FOLDS)' --overrides '$(SET)' --table '$(TABLE)' --bases '$(BASES)' --features '$(FEATURES)' \
@@ -110,9 +114,10 @@ $(FEATURE_FILES) &: $(PARAMS)/features.json $(BATTLES)
 models/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
 	@$(PY) -m stages.tiny --run $(RUN) --name $*
 
+start-base = $(if $(filter $(1),$(TRANSFORMERS)),$(LAUNCH) stages.base --nproc $(NPROC),$(PY) -m stages.base) --run $(RUN) --name $(1)
 define base-rule
 $(call oof-of,$(1)) &: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
-	@$(PY) -m stages.base --run $(RUN) --name $(1)
+	@$$(call start-base,$(1))
 .PHONY: oof-$(1)
 oof-$(1): $(call oof-of,$(1))
 	@echo 'oof-$(1): $$< is up to date'
@@ -122,7 +127,7 @@ $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
 # What clean students learn from: their teacher without each pair of folds.
 define pairs-rule
 oof/$(RUN)/$(1).pairs.parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
-	@$(PY) -m stages.base --run $(RUN) --name $(1) --pairs
+	@$$(call start-base,$(1)) --pairs
 endef
 $(foreach base,$(CLEAN),$(eval $(call pairs-rule,$(base))))
 endif

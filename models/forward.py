@@ -88,6 +88,18 @@ def forward(
         return bare.score(hidden.float())
 
 
+class Scorer(torch.nn.Module):
+    """`forward` as a module, which accelerate can wrap for several processes."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *arguments: Any) -> torch.Tensor:
+        """Logits, as `models.forward.forward` gives them."""
+        return forward(self.model, *arguments)
+
+
 def _pack(
     backbone: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, multiple: int, where: torch.device
 ) -> dict[str, Any]:

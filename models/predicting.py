@@ -11,7 +11,7 @@ import torch
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
-from models import memory
+from models import memory, processes
 from models.batching import batches
 from models.forward import forward, pack_multiple
 from models.linear import softmax
@@ -38,6 +38,7 @@ def predict_logits(
 ) -> np.ndarray:
     """Logits, float64 (battles, outputs), as the model sees the order: exchanged battles are not mapped back.
 
+    Of several processes each reads its share of the battles and gets the logits of all.
     `advance` is called with the number of rows of every finished batch. Before every batch `stop` is asked; once it
     is True the battles left are NaN. Where the memory runs out, the batches left are cut anew, half as large. Raises
     BadInput for a battle that does not fit alone, and for logits that are not finite, which half precision can produce.
@@ -46,7 +47,8 @@ def predict_logits(
     multiple = pack_multiple(model, settings)
     budget = settings.tokens_per_batch
     out = np.full((len(encoded), settings.outputs), np.nan)
-    waiting = deque(batches(encoded.lengths, budget, multiple))
+    mine = np.argsort(-encoded.lengths, kind="stable")[processes.share(len(encoded))]
+    waiting = deque(mine[part] for part in batches(encoded.lengths[mine], budget, multiple))
     model.eval()
     with torch.inference_mode(), torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32):
         while waiting and not stop():
@@ -68,7 +70,7 @@ def predict_logits(
             out[rows] = logits
             waiting.popleft()
             advance(len(rows))
-    return out
+    return processes.together(mine, out[mine], len(out))
 
 
 def predict(
@@ -99,7 +101,7 @@ def predict(
         parts = [closest[begin : begin + CLOSEST] for begin in range(0, len(closest), CLOSEST)]
     swapped = np.full_like(plain, np.nan)
     for rows in parts:
-        if clock() >= end:
+        if processes.from_leader(clock() >= end):
             break
         logits = predict_logits(
             model, encoded.rows(rows), True, settings, pad, dtype, advance, stop=lambda: clock() >= end

@@ -17,11 +17,11 @@ class Progress:
     with the share done and the time left, so that a log stays readable.
     """
 
-    def __init__(self, title: str, total: int) -> None:
-        self._title, self._total, self._done = title, total, 0
+    def __init__(self, title: str, total: int, silent: bool = False) -> None:
+        self._title, self._total, self._done, self._silent = title, total, 0, silent
         self._began = self._printed = time.monotonic()
         self._note = ""
-        self._bar = tqdm(total=total, desc=title, leave=False) if sys.stderr.isatty() else None
+        self._bar = tqdm(total=total, desc=title, leave=False) if sys.stderr.isatty() and not silent else None
 
     def __enter__(self) -> Self:
         return self
@@ -54,4 +54,6 @@ class Progress:
             self._print(f"done in {time.monotonic() - self._began:.1f} s")
 
     def _print(self, text: str) -> None:
+        if self._silent:
+            return
         print(f"{self._title}: {text}" + (f", {self._note}" if self._note else ""), flush=True)

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,18 @@ import torch
 from accelerate import Accelerator
 
 from battles.errors import BadInput
-from models import checkpointing, memory
+from models import checkpointing, memory, processes
 from models.backbone import Model
 from models.batching import batches, computed_tokens, training_steps
-from models.forward import forward, pack_multiple
+from models.forward import Scorer, pack_multiple
 from models.optimizer import make_optimizer, warmup_then_cosine
 from models.progress import Progress
 from models.settings import Transformer
 from models.targets import as_shown, loss_sum
 from models.tokens import Encoded
 
+# Keeps the processes' generators apart.
+PRIME = 1_000_003
 PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -43,6 +47,9 @@ def train(
     called at every epoch's end and its value (the log loss on rows that are not trained on, in nats) stands in the
     curve; nothing is chosen by it. With a path for its `checkpoint` a killed training goes on from there, and one that
     had ended is not trained again. Raises BadInput when the loss is not finite.
+
+    Of several processes each takes its share of every optimizer step's rows; DistributedDataParallel averages the
+    gradients, so that the step is that of one process but for rounding (and for dropout, which each draws itself).
     """
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)  # dropout
@@ -51,29 +58,46 @@ def train(
     schedule = [list(_epoch(encoded, settings, epoch, generator)) for epoch in range(settings.epochs)]
     total = sum(len(steps) for steps in schedule)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(total, settings.warmup))
-    model, optimizer = accelerator.prepare(model, optimizer)
+    scorer = Scorer(model)
+    wrapped, optimizer = accelerator.prepare(scorer, optimizer)
     everything = torch.from_numpy(targets).float()
-    parts = checkpointing.Parts(accelerator.unwrap_model(model), optimizer, scheduler, accelerator.scaler)
+    parts = checkpointing.Parts(model, optimizer, scheduler, accelerator.scaler)
     curve = [] if checkpoint is None else checkpointing.restore(checkpoint, parts)
     progress.skip(len(curve))
     began_before = time.perf_counter() - (curve[-1]["seconds"] if curve else 0.0)
     saved = time.monotonic()
     ends = np.cumsum([len(steps) for steps in schedule])
     budget, multiple = settings.tokens_per_batch, pack_multiple(model, settings)
+
+    def gradients(through: torch.nn.Module, budget: int, rows: np.ndarray, swapped: np.ndarray) -> tuple[float, int]:
+        wanted = as_shown(everything[rows], torch.from_numpy(swapped))
+        return _accumulate(accelerator, through, encoded, rows, swapped, wanted, settings, pad, multiple, budget)
+
+    if accelerator.num_processes > 1:
+        # A process that ran out of memory later would leave the others waiting: the longest step is tried beforehand,
+        # not through the wrapper, whose processes wait for each other.
+        longest = max((step for steps in schedule for step in steps), key=lambda step: encoded.lengths[step[0]].sum())
+        while processes.any_of(failed := _runs_out(partial(gradients, scorer, budget, *longest))):
+            if failed:
+                budget = memory.smaller(budget, encoded.lengths[_own(longest[0])], multiple, settings)
+        optimizer.zero_grad()
+        torch.manual_seed(seed + len(curve) + PRIME * accelerator.process_index)
     for epoch, steps in enumerate(schedule):
         if len(curve) >= ends[epoch]:
             continue  # of an earlier process
         model.train()
         for rows, swapped in steps[len(curve) - ends[epoch] :]:
             began = time.perf_counter()
-            wanted = as_shown(everything[rows], torch.from_numpy(swapped))
             while True:
                 try:
-                    loss, computed = _accumulate(
-                        accelerator, model, encoded, rows, swapped, wanted, settings, pad, multiple, budget
-                    )
+                    loss, computed = processes.mean(gradients(wrapped, budget, rows, swapped))
                     break
                 except torch.OutOfMemoryError:
+                    if accelerator.num_processes > 1:
+                        raise BadInput(
+                            f"tokens_per_batch: {budget} was too much for process {accelerator.process_index} at step "
+                            f"{len(curve) + 1}; set a smaller one: the fold goes on from its checkpoint"
+                        ) from None
                     optimizer.zero_grad()  # the step is done again, whole: its gradients are those of any budget
                 budget = memory.smaller(budget, encoded.lengths[rows], multiple, settings)
             tokens = int(encoded.lengths[rows].sum())
@@ -82,7 +106,7 @@ def train(
                     f"dtype: {settings.dtype} or learning_rate: {settings.learning_rate} made the loss {loss} at step "
                     f"{len(curve) + 1} of {settings.backbone}; use float32 or a lower rate"
                 )
-            accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            accelerator.clip_grad_norm_(wrapped.parameters(), settings.max_grad_norm)
             rate = scheduler.get_last_lr()[0]
             optimizer.step()
             scheduler.step()
@@ -94,7 +118,7 @@ def train(
                     "loss": loss,
                     "learning_rate": rate,
                     "tokens_per_second": tokens / (time.perf_counter() - began),
-                    "padding": 1 - tokens / computed,
+                    "padding": 1 - tokens / (computed * accelerator.num_processes),
                     "memory_bytes": memory.memory_bytes(accelerator.device),
                     "seconds": time.perf_counter() - began_before,
                     "valid_log_loss": None,
@@ -103,18 +127,18 @@ def train(
             progress.advance(1, f"loss {loss:.3f}")
             # An epoch's end is saved only with its validation.
             overdue = time.monotonic() - saved >= 60 * settings.checkpoint_minutes
-            if checkpoint is not None and overdue and len(curve) < ends[epoch]:
+            if accelerator.is_main_process and checkpoint is not None and overdue and len(curve) < ends[epoch]:
                 checkpointing.save(checkpoint, parts, curve)
                 saved = time.monotonic()
         curve[-1]["valid_log_loss"] = watch(model)
-        if checkpoint is not None:
+        if accelerator.is_main_process and checkpoint is not None:
             checkpointing.save(checkpoint, parts, curve)
-    return accelerator.unwrap_model(model, keep_fp32_wrapper=False), curve
+    return model, curve
 
 
 def _accumulate(
     accelerator: Accelerator,
-    model: Model,
+    model: torch.nn.Module,
     encoded: Encoded,
     rows: np.ndarray,
     swapped: np.ndarray,
@@ -126,17 +150,37 @@ def _accumulate(
 ) -> tuple[float, int]:
     """The gradients of one optimizer step, in micro-batches within the budget; its loss, and the tokens computed.
 
-    `wanted` (rows, …, 3) are the targets in the order in which a battle is shown.
+    `wanted` (rows, …, 3) are the targets in the order in which a battle is shown. Of several processes this one reads
+    its share, and the last micro-batch exchanges the gradients; loss and tokens are this process's.
     """
+    mine = _own(np.arange(len(rows)))
+    weight = accelerator.num_processes / len(rows)  # gradients are averaged over processes
+    if not len(mine):
+        mine, weight = np.arange(1), 0.0  # fewer rows than processes: all must take part in the exchange
     loss, computed = 0.0, 0
-    for part in batches(encoded.lengths[rows], budget, multiple):
-        with accelerator.autocast():  # the backbone is called without the wrapper that would do it
-            logits = forward(model, encoded, rows[part], swapped[part], pad, multiple)
-        part_loss = loss_sum(logits, wanted[part], settings) / len(rows)
-        accelerator.backward(part_loss)
+    cut = [mine[places] for places in batches(encoded.lengths[rows[mine]], budget, multiple)]
+    for number, part in enumerate(cut):
+        with nullcontext() if number == len(cut) - 1 else accelerator.no_sync(model):
+            logits = model(encoded, rows[part], swapped[part], pad, multiple)
+            part_loss = loss_sum(logits, wanted[part], settings) * weight
+            accelerator.backward(part_loss)
         loss += part_loss.item()
         computed += computed_tokens(encoded.lengths[rows[part]], multiple)
     return loss, computed
+
+
+def _own(rows: np.ndarray) -> np.ndarray:
+    """This process's share of a step's rows."""
+    return rows[processes.share(len(rows))]
+
+
+def _runs_out(work: Callable[[], object]) -> bool:
+    """Whether the memory runs out while working."""
+    try:
+        work()
+    except torch.OutOfMemoryError:
+        return True
+    return False
 
 
 def count_steps(rows: int, settings: Transformer) -> int:

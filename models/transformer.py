@@ -1,6 +1,7 @@
 """A transformer base model over the folds: tokenise once, then load, train, predict and save fold by fold."""
 
 import gc
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from battles.files import write_json
 from battles.schema import labels
 from battles.swap import SWAPPED_CLASSES
-from models import backbone, single_output
+from models import backbone, processes, single_output
 from models.calibration import Calibration
 from models.crossfit import RESUME, FitFold, FoldResult
 from models.examples import Examples
@@ -38,13 +39,16 @@ def fit_folds(
     """The function that trains and predicts one fold of this base.
 
     What does not depend on the fold is done here, once: checks of the settings, tokenising; the tokens are kept in
-    `tokens` of the base's `folder`. `extra` battles and a teacher's `guides` are those of `models.examples`.
+    `tokens` of the base's `folder`. `extra` battles and a teacher's `guides` are those of `models.examples`. Of several
+    processes (`models.processes`) all call it, and the function that it gives, in step; the leader writes the files.
     """
+    here = processes.state()
     settings = resolve_for_training(settings, backbone.device())
     tokenizer = backbone.load_tokenizer(settings)
     examples = Examples.of(battles, extra, guides)
     tables = {"train": examples.battles} if test is None else {"train": examples.battles, "test": test}
-    tokens = encode_once(tokenizer, tables, settings, folder / "tokens")
+    with here.main_process_first():  # the others find the tokens on the disk
+        tokens = encode_once(tokenizer, tables, settings, folder / "tokens")
     encoded, encoded_test = tokens["train"], tokens.get("test")
     votes = labels(battles)
     where = backbone.device()
@@ -57,7 +61,7 @@ def fit_folds(
         seed = settings.seed + fold
         title = f"{name} {folder.name.replace('-', ' ')}"
         chosen = examples.choose(fold, train_rows, valid_rows, settings, seed)
-        if extra is not None:
+        if extra is not None and here.is_main_process:
             left_out = len(extra) - chosen.extra
             print(
                 f"{title}: learns from {chosen.extra} extra battles; {left_out} left out, as their prompts are scored"
@@ -82,32 +86,36 @@ def fit_folds(
             return log_loss(readout(logits), votes[valid_rows[watched]])
 
         checkpoint = folder / RESUME / "checkpoint.pt"
-        with Progress(f"{title} training", count_steps(len(learn), settings)) as progress:
+        with Progress(f"{title} training", count_steps(len(learn), settings), not here.is_main_process) as progress:
             model, curve = train(model, learn, chosen.targets, settings, pad, dtype, seed, watch, progress, checkpoint)
         trained = time.perf_counter()
         readout: Readout = softmax
         if settings.objective == "mse":
             calibration = calibrate(model)
             readout = single_output.readout(calibration)
-            write_json(folder / "model" / "calibration.json", calibration.values())
+            if here.is_main_process:
+                write_json(folder / "model" / "calibration.json", calibration.values())
         orders = 1 if settings.tta == "none" else 2
         unvoted = encoded_test if with_test else None
         total = orders * (len(valid) + (0 if unvoted is None else len(unvoted)))
         seconds = (settings.tta_seconds or 0.0) * orders / total  # of the second order, a battle
-        with Progress(f"{title} predicting", total) as progress:
+        shown = math.ceil(total / here.num_processes)
+        with Progress(f"{title} predicting", shown, not here.is_main_process) as progress:
             out = predict(model, valid, settings, pad, dtype, progress.advance, readout, seconds * len(valid))
             out_test = None
             if unvoted is not None:
                 test_seconds = seconds * len(unvoted)
                 out_test = predict(model, unvoted, settings, pad, dtype, progress.advance, readout, test_seconds)
         predicted = time.perf_counter()
-        pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
-        model.save_pretrained(folder / "model")
-        tokenizer.save_pretrained(folder / "model")
+        if here.is_main_process:
+            pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
+            model.save_pretrained(folder / "model")
+            tokenizer.save_pretrained(folder / "model")
         details = _details(model, where, dtype) | {
             "quantization": settings.quantization,
             "attention": settings.attention,
             "extra_rows": chosen.extra,
+            "processes": here.num_processes,
         }
         del model
         gc.collect()

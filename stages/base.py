@@ -4,6 +4,8 @@ With `--pairs` it makes the rows that the base's clean students learn from: `oof
 """
 
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,13 @@ from stages.common import code_version, guarded, has_test, library_versions, par
 from stages.config import BASE_KINDS
 
 # No prediction of a fold depends on these: folds that are there stay good when they are changed.
-TECHNICAL = {"test_from", "checkpoint_minutes"}
+TECHNICAL = {"test_from", "checkpoint_minutes", "tokens_per_batch"}
 
 
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0])
     arguments.add_argument("--name", required=True)
+    arguments.add_argument("--nproc", type=int, default=1, help="processes that were started for this base")
     arguments.add_argument("--pairs", action="store_true", help="only what clean students of this base learn from")
     given = arguments.parse_args()
     run, name = given.run, given.name
@@ -53,13 +56,15 @@ def main() -> None:
         "teacher": hashlib.sha256(guides.tobytes()).hexdigest() if guides is not None else None,
     }
     folder = Path("models", run, name)
-    fit_folds = _fit_folds(name, settings, battles, test, extra, guides, folder)
-    if given.pairs:
-        values = cross_pairs(folds, key, folder, fit_folds, _say(name))
-        write_pairs(Path("oof", run, f"{name}.pairs.parquet"), folds, values, {"base": name})
-        return
-    test_from = settings.test_from if isinstance(settings, Transformer) and test is not None else "mean"
-    result = crossfit(folds, value["folds"], key, folder, fit_folds, _say(name), test_from, labels(battles))
+    with _in_step(given.nproc, settings)(_fit_folds(name, settings, battles, test, extra, guides, folder)) as fit_folds:
+        if fit_folds is None:  # the leading process does the rest
+            return
+        if given.pairs:
+            values = cross_pairs(folds, key, folder, fit_folds, _say(name))
+            write_pairs(Path("oof", run, f"{name}.pairs.parquet"), folds, values, {"base": name})
+            return
+        test_from = settings.test_from if isinstance(settings, Transformer) and test is not None else "mean"
+        result = crossfit(folds, value["folds"], key, folder, fit_folds, _say(name), test_from, labels(battles))
     metadata: dict[str, Any] = {
         "base": name,
         "backbone": getattr(settings, "backbone", settings.model_dump()["kind"]),
@@ -90,10 +95,20 @@ def _guides(run: str, settings: Section, folds: pd.DataFrame) -> np.ndarray | No
     return np.repeat(plain, count + 1, axis=0)
 
 
+def _in_step(asked: int, settings: Section) -> Callable[[FitFold], AbstractContextManager[FitFold | None]]:
+    """What keeps the processes of a base in step; a base without torch has one."""
+    if not isinstance(settings, Transformer):
+        return nullcontext
+    quiet()
+    from models import processes
+
+    processes.require(asked)
+    return processes.in_step
+
+
 def _fit_folds(name: str, settings: Section, battles: Any, test: Any, extra: Any, guides: Any, folder: Path) -> FitFold:
     """The base's fold function; its libraries are imported only here, as torch takes seconds."""
     if isinstance(settings, Transformer):
-        quiet()
         from models import transformer
 
         return transformer.fit_folds(name, settings, battles, test, folder, extra, guides)

@@ -24,13 +24,10 @@ def main() -> None:
     for name in ("profile", "train", "test", "folds", "overrides", "table", "bases", "features"):
         arguments.add_argument(f"--{name}", default="")
     arguments.add_argument("--allow-suspect", default="", choices=("", "0", "1"))
-    arguments.add_argument("--nproc", default="")
+    arguments.add_argument("--nproc", default="1")
     given = arguments.parse_args()
-    if given.nproc not in ("", "1"):
-        raise BadInput(
-            f"NPROC: {given.nproc}: a base runs in one process so far; give several cards a base each: "
-            "CUDA_VISIBLE_DEVICES=0 make oof-llama, CUDA_VISIBLE_DEVICES=1 make oof-gemma2"
-        )
+    if not given.nproc.isdecimal() or int(given.nproc) < 1:
+        raise BadInput(f"NPROC: {given.nproc!r}; give a number of processes, one per GPU")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", given.run):
         raise BadInput(f"RUN: {given.run!r} must be letters, digits, '.', '_' and '-', as it names a folder")
     sections = config.load(given.params, given.profile, given.run, given.overrides, table=bool(given.table))
@@ -155,6 +152,8 @@ def _fragment(sections: dict[str, Section], stamps: dict[str, Any], run: str) ->
     ]
     if source == "table":
         return "\n".join(lines) + "\n"
+    transformers = [name for name in settings.bases if isinstance(sections[name], Transformer)]
+    lines.append(f"TRANSFORMERS := {' '.join(transformers)}")
     teachers = config.teachers(sections)
     lines.append(f"CLEAN := {' '.join(sorted({teacher.base for teacher in teachers.values() if teacher.clean}))}")
     for name in settings.bases:

@@ -197,7 +197,7 @@ def test_predictions_made_elsewhere_are_stacked(tmp_path: Path) -> None:
         (["stack", "TABLE=params.yaml"], "BASES: not given"),
         (["stack", "TABLE=params.yaml", "BASES=one", "TRAIN=train.csv"], "TRAIN: train.csv is given beside TABLE"),
         (["stack", "BASES=one"], "BASES: one is given without TABLE"),
-        (["oof", "NPROC=2"], "NPROC: 2: a base runs in one process so far"),
+        (["oof", "NPROC=two"], "NPROC: 'two'; give a number of processes"),
         (["oof-nope"], "no base model of that name"),
         (["oof", "PROFILE=huge"], "PROFILE: 'huge' is not in params.yaml"),
         (["oof", "RUN=../up"], "RUN: '../up' must be letters"),

@@ -213,7 +213,7 @@ here.cross(Path(sys.argv[1]), Path(sys.argv[2]))
 def cross(backbone_folder: Path, folder: Path) -> CrossFit:
     """Two folds of a base with LoRA and dropout, as the stage runs them."""
     base = _base(backbone_folder, lora=LORA)
-    fit = fit_folds("llama", base, battles().head(ROWS), None)
+    fit = fit_folds("llama", base, battles().head(ROWS), None, folder)
     return crossfit(FOLDS, None, {"of": "this test"}, folder, fit)
 
 

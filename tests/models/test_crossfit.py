@@ -44,7 +44,7 @@ def test_every_row_is_predicted_by_the_model_of_its_fold(tmp_path: Path) -> None
 
 
 def test_a_test_battle_has_the_mean_of_the_folds_that_read_it_in_both_orders(tmp_path: Path) -> None:
-    def fit(fold: int, train: np.ndarray, valid: np.ndarray, folder: Path) -> FoldResult:
+    def fit(fold: int, train: np.ndarray, valid: np.ndarray, folder: Path, with_test: bool) -> FoldResult:
         values = np.full((len(valid), 3), 1 / 3)
         swapped = np.full((3, 3), np.nan)
         swapped[0], swapped[1] = [0.1 * fold, 0.5, 0.5 - 0.1 * fold], [1 / 3] * 3 if fold == 1 else [np.nan] * 3

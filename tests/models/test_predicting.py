@@ -81,7 +81,7 @@ def test_a_time_budget_is_spent_on_the_closest_battles(
     model, encoded, pad = _loaded(base)
     both = predict(model, encoded, settings(checkpoints["llama"], tokens_per_batch=300), pad, FP32)
     counted: list[int] = []
-    found = predict(model, encoded, base, pad, FP32, counted.append, 20.0, Clock(model))
+    found = predict(model, encoded, base, pad, FP32, counted.append, seconds=20.0, clock=Clock(model))
     had = ~np.isnan(found[SWAPPED]).any(axis=1)
     assert 20 <= had.sum() < 20 + 300 // encoded.lengths.min()  # the batch that is under way is finished
     assert sum(counted) == len(encoded) + had.sum()

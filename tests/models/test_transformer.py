@@ -123,7 +123,7 @@ def test_extra_battles_are_learnt_but_not_where_their_prompt_is_scored(
 def test_a_refit_scores_nothing_and_a_fold_may_leave_the_test_battles_alone(
     checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    fit = fit_folds("base", settings(checkpoints["llama"]), battles(), TEST)
+    fit = fit_folds("base", settings(checkpoints["llama"]), battles(), TEST, tmp_path)
     (tmp_path / "refit").mkdir()
     refit = fit(3, np.arange(60), VALID[:0], tmp_path / "refit", True)
     assert refit.valid[MEAN].shape == (0, 3)
