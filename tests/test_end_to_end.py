@@ -231,6 +231,20 @@ def test_a_broken_file_is_refused_with_its_row_and_nothing_written(tmp_path: Pat
     assert not list((project.folder / "battles").rglob("*.parquet"))
 
 
+@pytest.mark.usefixtures("said")
+def test_two_processes_make_the_table_that_one_makes(project: Project) -> None:
+    project.made("oof-llama", "RUN=two", "NPROC=2", "FOLDS=0", f"SET={SMALL}")
+    folds = read_table(project.folder / "battles/two/folds.parquet")
+    alone, jointly = (table.read(project.folder / f"oof/{run}/llama.parquet", folds, True) for run in ("sample", "two"))
+    first = folds["fold"].to_numpy() == 0
+    assert jointly.covered.tolist() == first.tolist()
+    np.testing.assert_allclose(jointly.probabilities[first], alone.probabilities[first], atol=1e-3)
+    record = json.loads((project.folder / "models/two/llama/fold-0/fold.json").read_text())
+    assert record["processes"] == 2
+    refusal = project.make("oof-llama", "RUN=two", "NPROC=2", "LAUNCH=.venv/bin/python -m", f"SET={SMALL}")
+    assert "NPROC: 2, but 1 processes were started" in refusal.stderr
+
+
 def test_cleaning_takes_one_run_only(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "clone")
     for run in ("one", "two"):
