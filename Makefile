@@ -23,8 +23,9 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 
 PY := .venv/bin/python
 PARAMS := battles/$(RUN)/params
-# What starts the step of a base that uses torch, up to the module's name: one process, or several of torch.distributed.
-LAUNCH ?= $(if $(filter-out 1,$(NPROC)),$(PY) -m torch.distributed.run --standalone --nproc-per-node $(NPROC) -m,$(PY) -m)
+# What starts the step of a base that uses torch, up to the module's name: one process, or several of torch.distributed
+# (which would take our options for its own without the dashes).
+LAUNCH ?= $(if $(filter-out 1,$(NPROC)),$(PY) -m torch.distributed.run --standalone --nproc-per-node $(NPROC) -m --,$(PY) -m)
 # What runs on a run's files; only these read params.yaml.
 PIPELINE := submission oof stack report features prepare plan
 
@@ -114,7 +115,7 @@ $(FEATURE_FILES) &: $(PARAMS)/features.json $(BATTLES)
 models/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
 	@$(PY) -m stages.tiny --run $(RUN) --name $*
 
-start-base = $(if $(filter $(1),$(TRANSFORMERS)),$(LAUNCH) stages.base --nproc $(NPROC),$(PY) -m stages.base) --run $(RUN) --name $(1)
+start-base = $(if $(filter $(1),$(TRANSFORMERS)),$(LAUNCH) stages.base --processes $(NPROC),$(PY) -m stages.base) --run $(RUN) --name $(1)
 define base-rule
 $(call oof-of,$(1)) &: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
 	@$$(call start-base,$(1))

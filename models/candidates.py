@@ -24,6 +24,8 @@ HALVES_WITHOUT_FEATURES = {"regression": 0.2, "booster": 0.8}
 # The mix: fitted weights, shrunk by a ridge penalty of the summed log loss to those of the average or, where bases are
 # far better than features, to the regression on the bases alone.
 MIX_PENALTY = 200.0
+# Nats by which another candidate must lead the mix on the inner folds to be preferred.
+LEAD = 0.001
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,10 @@ def _add_mixtures(bench: _Bench, position: bool) -> None:
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> str:
-    """The mix, unless others lead it by more than two paired standard errors: then the best of those.
+    """The mix, unless others lead it by more than two paired standard errors and by `LEAD`: then the best of those.
 
-    A shrunken pool of several models is a safer bet than the luckiest of them, whose inner figure is optimistic.
+    A shrunken pool of several models is a safer bet than the luckiest of them, whose inner figure is optimistic. Close
+    relatives of the mix differ from it by little and steadily, so that the standard error alone would not do.
     losses: candidate → (n,), all on the same rows; groups (n,), if given, mark rows that are not independent.
     """
     safe = losses[MIX]
@@ -181,6 +184,6 @@ def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -
     ahead = [
         name
         for name, values in losses.items()
-        if means[MIX] - means[name] > 2 * paired_standard_error(safe, values, groups)
+        if means[MIX] - means[name] > max(LEAD, 2 * paired_standard_error(safe, values, groups))
     ]
     return min(ahead, key=means.__getitem__, default=MIX)

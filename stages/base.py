@@ -34,7 +34,7 @@ TECHNICAL = {"test_from", "checkpoint_minutes", "tokens_per_batch"}
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0])
     arguments.add_argument("--name", required=True)
-    arguments.add_argument("--nproc", type=int, default=1, help="processes that were started for this base")
+    arguments.add_argument("--processes", type=int, default=1, help="processes that were started for this base")
     arguments.add_argument("--pairs", action="store_true", help="only what clean students of this base learn from")
     given = arguments.parse_args()
     run, name = given.run, given.name
@@ -56,7 +56,8 @@ def main() -> None:
         "teacher": hashlib.sha256(guides.tobytes()).hexdigest() if guides is not None else None,
     }
     folder = Path("models", run, name)
-    with _in_step(given.nproc, settings)(_fit_folds(name, settings, battles, test, extra, guides, folder)) as fit_folds:
+    jointly = _in_step(given.processes, settings)
+    with jointly(_fit_folds(name, settings, battles, test, extra, guides, folder)) as fit_folds:
         if fit_folds is None:  # the leading process does the rest
             return
         if given.pairs:

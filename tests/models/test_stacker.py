@@ -153,6 +153,7 @@ def test_the_mix_is_chosen_unless_another_leads_beyond_noise() -> None:
     better = simple - 0.01 + rng.normal(scale=0.001, size=500)
     assert choose({"mix": simple, "booster": noisy}) == "mix"
     assert choose({"mix": simple, "booster": better, "average": better + 1e-3}) == "booster"
+    assert choose({"mix": simple, "blend": simple - 0.0005}) == "mix"  # steady, but too little to matter
 
 
 def test_rows_that_share_a_prompt_are_not_counted_as_so_many_proofs() -> None:
