@@ -33,13 +33,15 @@ from tests.models.checkpoints import battles, settings  # noqa: E402
 
 VALID = np.arange(0, 60, 3)
 TRAIN = np.setdiff1d(np.arange(60), VALID)
+UNHURRIED = {"tta": "budget", "tta_seconds": 1e6}
 STILL = 1e-30  # a learning rate that moves nothing
 # Of 39 battles in steps of 38 the last one is alone, as are the fold's and the test battle: one process has none.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "untouched": ("llama", {"learning_rate": STILL, "weight_decay": 0.0, "tokens_per_batch": 256}),
     "roberta": ("roberta", {"learning_rate": 1e-3, "tokens_per_batch": 256}),
-    "llama": ("llama", {"learning_rate": 1e-3, "tokens_per_batch": 256, "batching": "packed"}),
-    "gemma2": ("gemma2", {"learning_rate": 1e-3, "batch_size": 38, "gradient_checkpointing": True}),
+    "llama": ("llama", {"epochs": 2, "learning_rate": 1e-3, "tokens_per_batch": 256, "batching": "packed"}),
+    "frozen": ("roberta", {"learning_rate": 1e-3, "frozen_layers": 1}),
+    "gemma2": ("gemma2", {"learning_rate": 1e-3, "batch_size": 38, "gradient_checkpointing": True, **UNHURRIED}),
     "bfloat16": ("llama", {"learning_rate": 1e-3, "dtype": "bfloat16"}),
 }
 ALONE = "gemma2"
@@ -56,16 +58,15 @@ def fold(checkpoints: Path, case: str, folder: Path) -> FoldResult:
     table = battles()
     rows, valid = (TRAIN[:39], VALID[:1]) if case == ALONE else (TRAIN, VALID)
     folder.mkdir(parents=True, exist_ok=True)
-    fit = fit_folds(case, settings(checkpoints / name, epochs=2, **changes), table, table.iloc[valid], folder)
+    fit = fit_folds(case, settings(checkpoints / name, **changes), table, table.iloc[valid], folder)
     return fit(0, rows, valid, folder, True)
 
 
-def as_launched(config: Path) -> None:
-    """The environment that accelerate's launcher would give this process, and accelerate's belief in its GPU."""
+def launched(config: Path) -> dict[str, str]:
+    """What accelerate's launcher says to the processes that it starts with this config file."""
     arguments = launch_command_parser().parse_args(["--config_file", str(config), "-m", "stages.base"])
-    for name, value in prepare_multi_gpu_env(_validate_launch_command(arguments)[0]).items():
-        if name.startswith(("ACCELERATE_", "FSDP_")):
-            os.environ[name] = value
+    environment = prepare_multi_gpu_env(_validate_launch_command(arguments)[0])
+    return {name: value for name, value in environment.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
 
 
 def begin() -> None:
@@ -88,7 +89,7 @@ def little_by_little(real: Callable[..., None], left: list[int]) -> Callable[...
 
 def main() -> None:
     config, checkpoints, out = (Path(word) for word in sys.argv[1:])
-    as_launched(config)
+    os.environ.update(launched(config))
     sharding.check = lambda settings: None  # type: ignore[assignment]  # it asks for GPUs
     torch.nn.Dropout.forward = lambda self, values: values  # type: ignore[method-assign]  # each process draws its own
     kept: dict[str, dict[str, Any]] = {}

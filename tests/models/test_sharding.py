@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from battles.errors import BadInput
-from models import backbone, sharding
+from models import backbone, forward, sharding
 from models.crossfit import FoldResult
-from models.predicting import predict
+from models.predicting import predict, predict_logits
 from models.tokens import encode
 from oof.table import MEAN
 from tests.models.checkpoints import battles, settings
-from tests.models.sharded_processes import CASES, KILLED, RESUMED_FROM, VALID, fold
+from tests.models.sharded_processes import CASES, KILLED, RESUMED_FROM, VALID, fold, launched
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,7 +101,7 @@ def test_every_weight_is_shared_and_keeps_its_type(jointly: Path) -> None:
         assert kept[case]["all"] == kept[case]["parameters"]
         assert kept[case]["trained"] == ["torch.float32"]
         # Two layers and what is around them; RoBERTa's embeddings are by themselves.
-        assert kept[case]["groups"] == (4 if case == "roberta" else 3)
+        assert kept[case]["groups"] == (4 if case in ("roberta", "frozen") else 3)
     assert kept["llama"]["frozen"] == ["torch.float32"]
     assert kept["bfloat16"]["frozen"] == ["torch.bfloat16"]
 
@@ -138,6 +139,32 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(
     wanted = _weights(jointly / "llama")
     for name, weight in _weights(tmp_path / "fold").items():
         np.testing.assert_allclose(weight, wanted[name], rtol=0, atol=1e-4)
+
+
+def test_a_process_without_room_says_what_to_do(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    base = settings(checkpoints["llama"])
+    tokenizer = backbone.load_tokenizer(base)
+    encoded = encode(tokenizer, battles(), base)
+    model = sharding.Sharded(backbone.load(base, 1, tokenizer.pad_token_id, torch.device("cpu")), torch.float32)
+    monkeypatch.setattr(forward, "forward", full)
+    with pytest.raises(BadInput, match="tokens_per_batch: 16384 was too much for process 0, and under FSDP"):
+        predict_logits(model, encoded, False, base, tokenizer.pad_token_id, torch.float32)
+
+
+def test_the_launcher_shards_as_it_should_by_the_projects_config_file(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not sharding.active()
+    for name, value in launched(ROOT / "fsdp.yaml").items():
+        monkeypatch.setenv(name, value)
+    assert not sharding.active()  # one process has nobody to share with
+    monkeypatch.setattr(sharding.processes, "state", lambda: SimpleNamespace(num_processes=2))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert sharding.active()
+    sharding.check(settings(checkpoints["llama"]))
 
 
 def _launched(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
