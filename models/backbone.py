@@ -4,6 +4,7 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import AutoModelForSequenceClassification
 
+from models import sharding
 from models.adapt import Model, adapt
 from models.cards import card, device
 from models.hub import load_config, load_tokenizer, unavailable
@@ -15,7 +16,8 @@ __all__ = ["HEADS", "Model", "device", "load", "load_config", "load_tokenizer", 
 
 
 def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.device) -> Model:
-    """A fresh model for one fold: backbone, quantised if asked, LoRA if asked, new head, on its device.
+    """A fresh model for one fold: backbone, quantised if asked, LoRA if asked, new head, on its device (where
+    weights are to be sharded, on the CPU).
 
     The head is seeded, kept out of quantisation and in fp32, as all trained weights are. Raises BadInput, before any
     weight is read, for settings that cannot work (`models.preflight`), and for a model that cannot be had.
@@ -43,7 +45,8 @@ def load(settings: Transformer, seed: int, pad_token_id: int, where: torch.devic
     model.config.pad_token_id = pad_token_id
     model.config.use_cache = False
     adapted = adapt(model, settings)
-    return adapted if options else adapted.to(where)
+    # A backbone that outgrows a card comes to it in parts.
+    return adapted if options or sharding.active() else adapted.to(where)
 
 
 def _keep_nf4_differentiable(model: torch.nn.Module) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from battles.files import atomic
+from models import processes, sharding
 from models.optimizer import page_again
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
@@ -35,17 +36,22 @@ class Parts:
 
 
 def save(path: Path, parts: Parts, curve: Curve) -> None:
-    """Writes the state after `len(curve)` steps: under a temporary name, synced, then renamed over the last one."""
+    """Writes the state after `len(curve)` steps: under a temporary name, synced, then renamed over the last one.
+
+    Where the weights are sharded all processes call it, as all have a part of the state; the leader writes.
+    """
     state = {
         "libraries": _versions(),
-        "trained": dict(_trained(parts.model)),
-        "optimizer": parts.optimizer.state_dict(),
+        "trained": {name: sharding.whole(value) for name, value in _trained(parts.model)},
+        "optimizer": sharding.whole_states(parts.optimizer),
         "scheduler": parts.scheduler.state_dict(),
         "scaler": None if parts.scaler is None else parts.scaler.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "curve": curve,
     }
+    if not processes.state().is_main_process:
+        return
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
@@ -66,8 +72,8 @@ def restore(path: Path, parts: Parts, say: Callable[[str], None] = print) -> Cur
         return []
     with torch.no_grad():
         for name, parameter in _trained(parts.model):
-            parameter.copy_(state["trained"][name])
-    parts.optimizer.load_state_dict(state["optimizer"])
+            parameter.copy_(sharding.like(state["trained"][name], parameter))
+    parts.optimizer.load_state_dict(sharding.sharded_states(state["optimizer"], parts.optimizer))
     bare = getattr(parts.optimizer, "optimizer", parts.optimizer)
     if getattr(bare, "is_paged", False):
         page_again(bare)

@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
-from models import memory, processes
+from models import memory, processes, sharding
 from models.batching import batches
 from models.forward import forward, pack_multiple
 from models.linear import softmax
 from models.settings import Transformer
+from models.sharding import Sharded
 from models.tokens import Encoded
 from oof.table import MEAN, PLAIN, SWAPPED
 
@@ -38,25 +40,37 @@ def predict_logits(
 ) -> np.ndarray:
     """Logits, float64 (battles, outputs), as the model sees the order: exchanged battles are not mapped back.
 
-    Of several processes each reads its share of the battles and gets the logits of all.
+    Of several processes each reads its share of the battles and gets the logits of all. Where the weights are sharded
+    all read as many batches, some of them twice, and one that runs out of memory raises BadInput.
     `advance` is called with the number of rows of every finished batch. Before every batch `stop` is asked; once it
     is True the battles left are NaN. Where the memory runs out, the batches left are cut anew, half as large. Raises
     BadInput for a battle that does not fit alone, and for logits that are not finite, which half precision can produce.
     """
     where = next(model.parameters()).device
-    multiple = pack_multiple(model, settings)
+    sharded = isinstance(model, Sharded)
+    score = model if isinstance(model, Sharded) else partial(forward, model)
+    multiple = pack_multiple(model.model if sharded else model, settings)
     budget = settings.tokens_per_batch
     out = np.full((len(encoded), settings.outputs), np.nan)
     mine = np.argsort(-encoded.lengths, kind="stable")[processes.share(len(encoded))]
     waiting = deque(mine[part] for part in batches(encoded.lengths[mine], budget, multiple))
+    if sharded:
+        again = waiting[-1] if waiting else np.arange(1)
+        waiting.extend([again] * (processes.most(len(waiting)) - len(waiting)))
     model.eval()
-    with torch.inference_mode(), torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32):
-        while waiting and not stop():
+    # Weights that are put together in inference mode could not be trained on.
+    with (
+        torch.no_grad() if sharded else torch.inference_mode(),
+        torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32),
+    ):
+        while waiting and not (processes.any_of(stop()) if sharded else stop()):
             rows = waiting[0]
             try:
-                found = forward(model, encoded, rows, np.full(len(rows), swapped), pad, multiple)
+                found = score(encoded, rows, np.full(len(rows), swapped), pad, multiple)
                 logits = found.double().cpu().numpy()
             except torch.OutOfMemoryError:
+                if sharded:
+                    raise sharding.out_of_memory(budget) from None
                 logits = None
             if logits is None:
                 budget = memory.smaller(budget, encoded.lengths[rows], multiple, settings)
@@ -70,6 +84,8 @@ def predict_logits(
             out[rows] = logits
             waiting.popleft()
             advance(len(rows))
+    if isinstance(model, Sharded):
+        model.take_apart()
     return processes.together(mine, out[mine], len(out))
 
 

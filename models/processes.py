@@ -49,6 +49,11 @@ def any_of(flag: bool) -> bool:
     return any(gather_object([flag]))
 
 
+def most(number: int) -> int:
+    """The largest of the processes' numbers."""
+    return max(gather_object([number]))
+
+
 def mean(values: Sequence[float]) -> list[float]:
     """The means of some figures over all processes."""
     return [float(figure) for figure in np.mean(gather_object([list(values)]), axis=0)]

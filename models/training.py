@@ -13,13 +13,14 @@ import torch
 from accelerate import Accelerator
 
 from battles.errors import BadInput
-from models import checkpointing, memory, processes
+from models import checkpointing, memory, processes, sharding
 from models.backbone import Model
 from models.batching import batches, computed_tokens, training_steps
 from models.forward import Scorer, pack_multiple
 from models.optimizer import make_optimizer, warmup_then_cosine
 from models.progress import Progress
 from models.settings import Transformer
+from models.sharding import Sharded
 from models.targets import as_shown, loss_sum
 from models.tokens import Encoded
 
@@ -36,10 +37,10 @@ def train(
     pad: int,
     dtype: torch.dtype,
     seed: int,
-    watch: Callable[[Model], float | None],
+    watch: Callable[[Model | Sharded], float | None],
     progress: Progress,
     checkpoint: Path | None = None,
-) -> tuple[Model, list[dict[str, Any]]]:
+) -> tuple[Model | Sharded, list[dict[str, Any]]]:
     """Trains in place and returns the bare model and its curve, one dict per optimizer step.
 
     `targets` (battles, 3) are vote probabilities in the original order, or with a teacher (battles, 2, 3); the loss
@@ -50,22 +51,27 @@ def train(
 
     Of several processes each takes its share of every optimizer step's rows; DistributedDataParallel averages the
     gradients, so that the step is that of one process but for rounding (and for dropout, which each draws itself).
+    With sharded weights (`models.sharding`) `watch` gets, and the caller gets back, the scorer that all must call.
     """
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)  # dropout
-    accelerator = Accelerator(mixed_precision=PRECISION[dtype], cpu=not torch.cuda.is_available())
+    sharded = sharding.active()
+    precision = "no" if sharded else PRECISION[dtype]
+    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
     optimizer = make_optimizer(model, settings)
     schedule = [list(_epoch(encoded, settings, epoch, generator)) for epoch in range(settings.epochs)]
     total = sum(len(steps) for steps in schedule)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(total, settings.warmup))
-    scorer = Scorer(model)
+    scorer = Sharded(model, dtype) if sharded else Scorer(model)
     wrapped, optimizer = accelerator.prepare(scorer, optimizer)
+    trained: Model | Sharded = wrapped if sharded else model
     everything = torch.from_numpy(targets).float()
     parts = checkpointing.Parts(model, optimizer, scheduler, accelerator.scaler)
     curve = [] if checkpoint is None else checkpointing.restore(checkpoint, parts)
     progress.skip(len(curve))
     began_before = time.perf_counter() - (curve[-1]["seconds"] if curve else 0.0)
     saved = time.monotonic()
+    saves = accelerator.is_main_process or sharded  # all have a part of a sharded state
     ends = np.cumsum([len(steps) for steps in schedule])
     budget, multiple = settings.tokens_per_batch, pack_multiple(model, settings)
 
@@ -73,7 +79,7 @@ def train(
         wanted = as_shown(everything[rows], torch.from_numpy(swapped))
         return _accumulate(accelerator, through, encoded, rows, swapped, wanted, settings, pad, multiple, budget)
 
-    if accelerator.num_processes > 1:
+    if accelerator.num_processes > 1 and not sharded:
         # A process that ran out of memory later would leave the others waiting: the longest step is tried beforehand,
         # not through the wrapper, whose processes wait for each other.
         longest = max((step for steps in schedule for step in steps), key=lambda step: encoded.lengths[step[0]].sum())
@@ -81,6 +87,7 @@ def train(
             if failed:
                 budget = memory.smaller(budget, encoded.lengths[_own(longest[0])], multiple, settings)
         optimizer.zero_grad()
+    if accelerator.num_processes > 1:
         torch.manual_seed(seed + len(curve) + PRIME * accelerator.process_index)
     for epoch, steps in enumerate(schedule):
         if len(curve) >= ends[epoch]:
@@ -127,13 +134,15 @@ def train(
             progress.advance(1, f"loss {loss:.3f}")
             # An epoch's end is saved only with its validation.
             overdue = time.monotonic() - saved >= 60 * settings.checkpoint_minutes
-            if accelerator.is_main_process and checkpoint is not None and overdue and len(curve) < ends[epoch]:
+            if sharded:
+                overdue = processes.from_leader(overdue)
+            if saves and checkpoint is not None and overdue and len(curve) < ends[epoch]:
                 checkpointing.save(checkpoint, parts, curve)
                 saved = time.monotonic()
-        curve[-1]["valid_log_loss"] = watch(model)
-        if accelerator.is_main_process and checkpoint is not None:
+        curve[-1]["valid_log_loss"] = watch(trained)
+        if saves and checkpoint is not None:
             checkpointing.save(checkpoint, parts, curve)
-    return model, curve
+    return trained, curve
 
 
 def _accumulate(
@@ -151,7 +160,8 @@ def _accumulate(
     """The gradients of one optimizer step, in micro-batches within the budget; its loss, and the tokens computed.
 
     `wanted` (rows, …, 3) are the targets in the order in which a battle is shown. Of several processes this one reads
-    its share, and the last micro-batch exchanges the gradients; loss and tokens are this process's.
+    its share, and the last micro-batch exchanges the gradients; loss and tokens are this process's. Sharded weights
+    exchange theirs in every micro-batch, and a process that has fewer repeats its last one at no weight.
     """
     mine = _own(np.arange(len(rows)))
     weight = accelerator.num_processes / len(rows)  # gradients are averaged over processes
@@ -159,8 +169,12 @@ def _accumulate(
         mine, weight = np.arange(1), 0.0  # fewer rows than processes: all must take part in the exchange
     loss, computed = 0.0, 0
     cut = [mine[places] for places in batches(encoded.lengths[rows[mine]], budget, multiple)]
-    for number, part in enumerate(cut):
-        with nullcontext() if number == len(cut) - 1 else accelerator.no_sync(model):
+    sharded = isinstance(model, Sharded)
+    shared = [(part, weight) for part in cut]
+    if sharded:
+        shared += [(cut[-1], 0.0)] * (processes.most(len(cut)) - len(cut))
+    for number, (part, weight) in enumerate(shared):
+        with nullcontext() if sharded or number == len(cut) - 1 else accelerator.no_sync(model):
             logits = model(encoded, rows[part], swapped[part], pad, multiple)
             part_loss = loss_sum(logits, wanted[part], settings) * weight
             accelerator.backward(part_loss)

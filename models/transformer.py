@@ -13,7 +13,7 @@ import torch
 from battles.files import write_json
 from battles.schema import labels
 from battles.swap import SWAPPED_CLASSES
-from models import backbone, processes, single_output
+from models import backbone, processes, sharding, single_output
 from models.calibration import Calibration
 from models.crossfit import RESUME, FitFold, FoldResult
 from models.examples import Examples
@@ -44,6 +44,7 @@ def fit_folds(
     """
     here = processes.state()
     settings = resolve_for_training(settings, backbone.device())
+    sharding.check(settings)
     tokenizer = backbone.load_tokenizer(settings)
     examples = Examples.of(battles, extra, guides)
     tables = {"train": examples.battles} if test is None else {"train": examples.battles, "test": test}
@@ -66,11 +67,11 @@ def fit_folds(
             print(
                 f"{title}: learns from {chosen.extra} extra battles; {left_out} left out, as their prompts are scored"
             )
-        model = backbone.load(settings, seed, pad, where)
+        model: backbone.Model | sharding.Sharded = backbone.load(settings, seed, pad, where)
         learn, valid = encoded.rows(chosen.learnt), encoded.rows(valid_rows)
         watched = np.random.default_rng(seed).permutation(len(valid))[: settings.watch]
 
-        def calibrate(current: backbone.Model) -> Calibration:
+        def calibrate(current: backbone.Model | sharding.Sharded) -> Calibration:
             seen, answers = encoded.rows(chosen.calibrated), votes[chosen.calibrated]
             outputs = [predict_logits(current, seen, False, settings, pad, dtype)]
             if settings.tta == "none":
@@ -78,7 +79,7 @@ def fit_folds(
             outputs.append(predict_logits(current, seen, True, settings, pad, dtype))
             return single_output.fit(outputs, [answers, np.array(SWAPPED_CLASSES)[answers]])
 
-        def watch(current: backbone.Model) -> float | None:
+        def watch(current: backbone.Model | sharding.Sharded) -> float | None:
             if not len(watched):
                 return None
             readout: Readout = softmax if settings.objective != "mse" else single_output.readout(calibrate(current))
@@ -107,9 +108,9 @@ def fit_folds(
                 test_seconds = seconds * len(unvoted)
                 out_test = predict(model, unvoted, settings, pad, dtype, progress.advance, readout, test_seconds)
         predicted = time.perf_counter()
+        sharding.save(model, folder / "model")
         if here.is_main_process:
             pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
-            model.save_pretrained(folder / "model")
             tokenizer.save_pretrained(folder / "model")
         details = _details(model, where, dtype) | {
             "quantization": settings.quantization,
