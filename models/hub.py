@@ -36,6 +36,9 @@ def load_tokenizer(settings: Transformer) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(settings.backbone, revision=settings.revision)
     except (OSError, ValueError) as error:
         raise unavailable(settings, error) from None
+    # Of some architectures (Gemma) transformers makes a tokenizer of special tokens alone where no file holds one.
+    if set(tokenizer("a word", add_special_tokens=False)["input_ids"]) <= set(tokenizer.all_special_ids):
+        raise unavailable(settings, OSError("it has no tokenizer files, or an empty vocabulary"))
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         vocabulary = tokenizer.get_vocab()
         pad = next((token for token in RESERVED_PADS if token in vocabulary), tokenizer.unk_token)
