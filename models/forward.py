@@ -19,7 +19,8 @@ from models.batching import collate
 from models.settings import Transformer
 from models.tokens import Encoded
 
-# Decoders that see packed sequences by restarting positions alone, and encoders that need to be told.
+# Decoders that see packed sequences by restarting positions alone, and encoders that need to be told. RoBERTa's family
+# counts positions from pad_token_id + 1.
 DECODERS = ("llama", "gemma2", "mistral", "qwen2", "qwen3")
 ENCODERS = ("roberta", "xlm-roberta", "camembert")
 # FlexAttention is compiled for every length of pack anew, so a pack is filled up to a 16th of the budget, in whole

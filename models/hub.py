@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from battles.errors import BadInput
+from models.forward import ENCODERS
 from models.settings import Transformer
 
 # Llama 3 has no pad token of its own; these are reserved in its vocabulary and never occur in text. Taking
@@ -19,8 +20,8 @@ def load_config(settings: Transformer) -> Any:
         config = AutoConfig.from_pretrained(settings.backbone, revision=settings.revision)
     except (OSError, ValueError) as error:
         raise unavailable(settings, error) from None
-    # RoBERTa counts positions from pad_token_id + 1.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    # RoBERTa and its like count positions from pad_token_id + 1.
+    offset = config.pad_token_id + 1 if config.model_type in ENCODERS else 0
     positions = getattr(config, "max_position_embeddings", settings.max_length + offset) - offset
     if settings.max_length > positions:
         raise BadInput(

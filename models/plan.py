@@ -21,7 +21,7 @@ from models.tokens import encode
 
 SAMPLED = 512
 # English text in large vocabularies, a rule of thumb; only where the tokenizer itself cannot be had.
-CHARACTERS_PER_TOKEN = 4
+GUESSED_CHARACTERS = 4
 # Below this width most of the time goes to launching operations, which the estimate leaves out: with 64 the embedded
 # sample's backbones took 5 times the estimate on a CPU.
 SMALL = 512
@@ -100,10 +100,10 @@ def token_counts(settings: Transformer, tokenizer: Any, battles: pd.DataFrame) -
         return encode(tokenizer, sample, settings).lengths
     characters = np.array([[len(text) for text in part] for part in parts(sample)]).T
     template = settings.template
-    around = -(-sum(map(len, (template.prompt, template.first, template.second, template.end))) // CHARACTERS_PER_TOKEN)
+    around = -(-sum(map(len, (template.prompt, template.first, template.second, template.end))) // GUESSED_CHARACTERS)
     share = (1 - settings.prompt_share) / 2
     budget = settings.max_length - around
-    kept = spread(-(-characters // CHARACTERS_PER_TOKEN), (settings.prompt_share, share, share), budget)
+    kept = spread(-(-characters // GUESSED_CHARACTERS), (settings.prompt_share, share, share), budget)
     return np.asarray(kept.sum(axis=1) + around)
 
 
