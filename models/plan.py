@@ -135,9 +135,8 @@ def make(
 
     `battles` are all that it learns from; `pairs` says that a clean student learns from it. Time is an estimate: the
     operations of training (`models.speed`) over a share of 0.45 of the rate of this device's matrix product, measured
-    in the shape and type of the base's widest layer, and divided by the `processes` (those of a CPU share its cores:
-    not divided there). On disk are the tokens, every
-    model, out-of-fold rows, and of one training its checkpoint: twice, as the next one is written beside the last.
+    in the shape and type of the base's widest layer, and divided by the `processes` (not on a CPU, whose cores they
+    share).
     """
     chosen = resolve(settings, card, config)
     attention.check_training(chosen.attention, config, card)
@@ -162,8 +161,6 @@ def make(
     fits = memory.total <= card.usable
     parameters = memory.parameters if chosen.lora is None else memory.trained_parameters
     saved = 4 * parameters + (len(tokenizer.backend_tokenizer.to_str()) if tokenizer is not None else 0)
-    tokens = (rows.train + rows.extra + rows.test) * TOKEN * (counts.mean() + PIECES)
-    checkpoint = memory.trained + memory.optimizer + memory.paged
     stored = sum(p.numel() for p in model.parameters()) * (getattr(config, "dtype", None) or torch.float32).itemsize
     return Plan(
         settings=chosen,
@@ -178,14 +175,21 @@ def make(
         train_seconds=fold.learns * learn,
         predict_seconds=predicting(fold),
         seconds=sum(one.count * (one.learns * learn + predicting(one)) for one in models.values()),
-        disk=sum(one.count for one in models.values()) * saved
-        + round(tokens)
-        + 2 * checkpoint
-        + (rows.train + rows.test) * TABLE_ROW,
+        disk=sum(one.count for one in models.values()) * saved + _beside_models(memory, rows, counts.mean()),
         download=0 if is_local(chosen.backbone) else stored,
         fits=fits,
         fix=None if fits else what_fits(chosen, config, card),
     )
+
+
+def _beside_models(memory: Memory, rows: Rows, mean_tokens: float) -> int:
+    """Bytes on disk beside the models: tokens, out-of-fold rows, and the checkpoint of the training under way.
+
+    That one twice: the next is written beside the last, which it then replaces.
+    """
+    tokens = (rows.train + rows.extra + rows.test) * TOKEN * (mean_tokens + PIECES)
+    checkpoint = memory.trained + memory.optimizer + memory.paged
+    return round(tokens) + (rows.train + rows.test) * TABLE_ROW + 2 * checkpoint
 
 
 def what_fits(settings: Transformer, config: Any, card: Card) -> str | None:
