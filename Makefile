@@ -152,7 +152,7 @@ prepare: $(BATTLES)
 features: $(FEATURE_FILES)
 oof: $(OOF)
 plan: $(BATTLES)
-	@$(PY) -m stages.plan --run $(RUN)
+	@$(PY) -m stages.plan --run $(RUN) --nproc $(NPROC)
 UP_TO_DATE += prepare features oof
 endif
 $(UP_TO_DATE):

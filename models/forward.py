@@ -19,7 +19,8 @@ from models.batching import collate
 from models.settings import Transformer
 from models.tokens import Encoded
 
-# Decoders that see packed sequences by restarting positions alone, and encoders that need to be told.
+# Decoders that see packed sequences by restarting positions alone, and encoders that need to be told. RoBERTa's family
+# counts positions from pad_token_id + 1.
 DECODERS = ("llama", "gemma2", "mistral", "qwen2", "qwen3")
 ENCODERS = ("roberta", "xlm-roberta", "camembert")
 # FlexAttention is compiled for every length of pack anew, so a pack is filled up to a 16th of the budget, in whole
@@ -27,28 +28,35 @@ ENCODERS = ("roberta", "xlm-roberta", "camembert")
 FLEX_LENGTHS, FLEX_BLOCK = 16, 128
 
 
-def pack_multiple(model: Any, settings: Transformer) -> int:
-    """What this model's packs are filled up to a multiple of (1: not at all), or 0 where its batches are padded.
+def filling(kind: str, attention: str, settings: Transformer) -> int:
+    """What packs of an architecture (`model_type`) are filled up to a multiple of, or 0 where batches are padded.
 
-    They are packs as set, or where the attention leaves out what lies between two sequences. Raises BadInput for
-    `batching: packed` on an architecture whose packing is not known to be right.
+    1 is: not filled up. They are packs as set, or where the attention leaves out what lies between two sequences.
+    Raises BadInput for `batching: packed` on an architecture whose packing is not known to be right.
     """
-    known = model.config.model_type in DECODERS + ENCODERS
+    known = kind in DECODERS + ENCODERS
     if settings.batching == "packed" and not known:
         raise BadInput(
-            f"batching: packed, but {settings.backbone} is of type {model.config.model_type}; only "
+            f"batching: packed, but {settings.backbone} is of type {kind}; only "
             f"{', '.join(DECODERS + ENCODERS)} are known to keep packed battles apart: set it to padded"
         )
-    implementation = model.config._attn_implementation
-    fits = known and implementation.startswith(("flash", "flex"))
+    fits = known and attention.startswith(("flash", "flex"))
     if settings.batching == "padded" or (settings.batching == "auto" and not fits):
         return 0
-    if not implementation.startswith("flex"):
+    if not attention.startswith("flex"):
         return 1
-    # Left alone, torch would compile once for all lengths after the second; on a CPU that kernel does not compile.
-    torch._dynamo.config.automatic_dynamic_shapes = False
-    torch._dynamo.config.recompile_limit = 4 * FLEX_LENGTHS
     return max(settings.tokens_per_batch // FLEX_LENGTHS // FLEX_BLOCK, 1) * FLEX_BLOCK
+
+
+def pack_multiple(model: Any, settings: Transformer) -> int:
+    """`filling` of a loaded model, and torch's compiler is made ready for packs of its attention."""
+    attention = model.config._attn_implementation
+    multiple = filling(model.config.model_type, attention, settings)
+    if multiple and attention.startswith("flex"):
+        # Left alone, torch would compile once for all lengths after the second; on a CPU that kernel does not compile.
+        torch._dynamo.config.automatic_dynamic_shapes = False
+        torch._dynamo.config.recompile_limit = 4 * FLEX_LENGTHS
+    return multiple
 
 
 def forward(

@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from battles.errors import BadInput
+from models.forward import ENCODERS
 from models.settings import Transformer
 
 # Llama 3 has no pad token of its own; these are reserved in its vocabulary and never occur in text. Taking
@@ -19,8 +20,8 @@ def load_config(settings: Transformer) -> Any:
         config = AutoConfig.from_pretrained(settings.backbone, revision=settings.revision)
     except (OSError, ValueError) as error:
         raise unavailable(settings, error) from None
-    # RoBERTa counts positions from pad_token_id + 1.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    # RoBERTa and its like count positions from pad_token_id + 1.
+    offset = config.pad_token_id + 1 if config.model_type in ENCODERS else 0
     positions = getattr(config, "max_position_embeddings", settings.max_length + offset) - offset
     if settings.max_length > positions:
         raise BadInput(
@@ -36,6 +37,9 @@ def load_tokenizer(settings: Transformer) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(settings.backbone, revision=settings.revision)
     except (OSError, ValueError) as error:
         raise unavailable(settings, error) from None
+    # Of some architectures (Gemma) transformers makes a tokenizer of special tokens alone where no file holds one.
+    if set(tokenizer("a word", add_special_tokens=False)["input_ids"]) <= set(tokenizer.all_special_ids):
+        raise unavailable(settings, OSError("it has no tokenizer files, or an empty vocabulary"))
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         vocabulary = tokenizer.get_vocab()
         pad = next((token for token in RESERVED_PADS if token in vocabulary), tokenizer.unk_token)

@@ -21,32 +21,45 @@ from models.tokens import encode
 
 SAMPLED = 512
 # English text in large vocabularies, a rule of thumb; only where the tokenizer itself cannot be had.
-CHARACTERS_PER_TOKEN = 4
+GUESSED_CHARACTERS = 4
 # Below this width most of the time goes to launching operations, which the estimate leaves out: with 64 the embedded
 # sample's backbones took 5 times the estimate on a CPU.
 SMALL = 512
+TOKEN, PIECES = 4, 3  # bytes of a kept token, and numbers kept beside a battle's (models.token_cache)
 TABLE_ROW = 100  # bytes of a battle in an out-of-fold table: an id and three to nine probabilities
 
 
 @dataclass(frozen=True)
 class Rows:
-    """How many battles a run has, with votes and without, and its folds."""
+    """The run's battles, with votes and without, its folds, and how many of them are wanted; a base's extra battles."""
 
     train: int
     test: int
     folds: int
+    wanted: int
+    extra: int = 0
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models of one kind: how many, and how many battles each learns from (once an epoch and order) and predicts."""
+
+    count: int
+    learns: float
+    predicts: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One base's figures; tokens and seconds are of one fold, bytes on disk of all folds.
+    """One base's figures; tokens and seconds are of one fold, `seconds` and bytes on disk of all `models` by kind.
 
-    `settings` are resolved for the device, `rate` is the measured FLOP/s, `small` says that the seconds are too few,
-    `fix` are the settings that would make it fit, None where it fits or where nothing helps.
+    `settings` are resolved for the device, `rate` is the measured FLOP/s of one process, `small` says that the seconds
+    are too few, `fix` are the settings that would make it fit, None where it fits or where nothing helps.
     """
 
     settings: Transformer
     memory: Memory
+    models: dict[str, Models]
     sampled: int
     train_tokens: float
     predict_tokens: float
@@ -55,6 +68,7 @@ class Plan:
     small: bool
     train_seconds: float
     predict_seconds: float
+    seconds: float
     disk: int
     download: int
     fits: bool
@@ -86,11 +100,24 @@ def token_counts(settings: Transformer, tokenizer: Any, battles: pd.DataFrame) -
         return encode(tokenizer, sample, settings).lengths
     characters = np.array([[len(text) for text in part] for part in parts(sample)]).T
     template = settings.template
-    around = -(-sum(map(len, (template.prompt, template.first, template.second, template.end))) // CHARACTERS_PER_TOKEN)
+    around = -(-sum(map(len, (template.prompt, template.first, template.second, template.end))) // GUESSED_CHARACTERS)
     share = (1 - settings.prompt_share) / 2
     budget = settings.max_length - around
-    kept = spread(-(-characters // CHARACTERS_PER_TOKEN), (settings.prompt_share, share, share), budget)
+    kept = spread(-(-characters // GUESSED_CHARACTERS), (settings.prompt_share, share, share), budget)
     return np.asarray(kept.sum(axis=1) + around)
+
+
+def models_of(settings: Transformer, rows: Rows, pairs: bool) -> dict[str, Models]:
+    """The models that a base trains: of the wanted folds, of all battles, and with `pairs` those for clean students."""
+    refit = settings.test_from == "refit" and rows.test > 0
+    share = rows.train / rows.folds
+    found = {"fold": Models(rows.wanted, rows.train - share + rows.extra, share + (0 if refit else rows.test))}
+    if refit:
+        found["refit"] = Models(1, rows.train + rows.extra, rows.test)
+    if pairs:
+        count = rows.folds * (rows.folds - 1) // 2
+        found["pair of folds"] = Models(count, rows.train - 2 * share + rows.extra, 2 * share)
+    return found
 
 
 def make(
@@ -101,42 +128,68 @@ def make(
     rows: Rows,
     where: torch.device,
     card: Card,
+    processes: int = 1,
+    pairs: bool = False,
 ) -> Plan:
     """The figures of one base on a device. Raises BadInput for settings that cannot work there.
 
-    Time is an estimate: the operations of training (`models.speed`) over a share of 0.45 of the rate of this device's
-    matrix product, measured in the shape and type of the base's widest layer.
+    `battles` are all that it learns from; `pairs` says that a clean student learns from it. Time is an estimate: the
+    operations of training (`models.speed`) over a share of 0.45 of the rate of this device's matrix product, measured
+    in the shape and type of the base's widest layer, and divided by the `processes` (not on a CPU, whose cores they
+    share).
     """
     chosen = resolve(settings, card, config)
     attention.check_training(chosen.attention, config, card)
     counts = token_counts(chosen, tokenizer, battles)
     memory = estimate(chosen, config, card)
-    shown = (1 - 1 / rows.folds) * rows.train * chosen.epochs * (2 if chosen.swap_training == "both" else 1)
-    read = (rows.train / rows.folds + rows.test) * (1 if chosen.tta == "none" else 2)
     model = skeleton.bare(chosen, config)
-    flops = forward_flops(model, counts.mean(), float(np.square(counts).mean()))
     dtype = DTYPES[chosen.dtype]
     wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
     rate = matmul_rate(where, dtype, memory.rows * memory.tokens, config.hidden_size, wide)
+    devices = processes if card.kind == "cuda" else 1
+    read = forward_flops(model, counts.mean(), float(np.square(counts).mean())) / (SHARE * rate * devices)
+    shows = chosen.epochs * (2 if chosen.swap_training == "both" else 1)
+    learn = shows * read * training_factor(chosen, config.num_hidden_layers)
+    # A battle is read in one order or in both, or in the second for so many seconds of a model's.
+    orders = 2 if chosen.tta == "both" else 1
+
+    def predicting(one: Models) -> float:
+        return one.predicts * orders * read + min(chosen.tta_seconds or 0.0, one.predicts * read)
+
+    models = models_of(chosen, rows, pairs)
+    fold = models["fold"]
     fits = memory.total <= card.usable
-    saved = 4 * memory.trained_parameters + (len(tokenizer.backend_tokenizer.to_str()) if tokenizer is not None else 0)
+    parameters = memory.parameters if chosen.lora is None else memory.trained_parameters
+    saved = 4 * parameters + (len(tokenizer.backend_tokenizer.to_str()) if tokenizer is not None else 0)
     stored = sum(p.numel() for p in model.parameters()) * (getattr(config, "dtype", None) or torch.float32).itemsize
     return Plan(
         settings=chosen,
         memory=memory,
+        models=models,
         sampled=len(counts) if tokenizer is not None else 0,
-        train_tokens=shown * counts.mean(),
-        predict_tokens=read * counts.mean(),
+        train_tokens=fold.learns * shows * counts.mean(),
+        predict_tokens=fold.predicts * orders * counts.mean(),
         longest=int(counts.max()),
         rate=rate,
         small=config.hidden_size < SMALL,
-        train_seconds=shown * flops * training_factor(chosen, config.num_hidden_layers) / (SHARE * rate),
-        predict_seconds=read * flops / (SHARE * rate),
-        disk=rows.folds * saved + (rows.train + rows.test) * TABLE_ROW,
+        train_seconds=fold.learns * learn,
+        predict_seconds=predicting(fold),
+        seconds=sum(one.count * (one.learns * learn + predicting(one)) for one in models.values()),
+        disk=sum(one.count for one in models.values()) * saved + _beside_models(memory, rows, counts.mean()),
         download=0 if is_local(chosen.backbone) else stored,
         fits=fits,
         fix=None if fits else what_fits(chosen, config, card),
     )
+
+
+def _beside_models(memory: Memory, rows: Rows, mean_tokens: float) -> int:
+    """Bytes on disk beside the models: tokens, out-of-fold rows, and the checkpoint of the training under way.
+
+    That one twice: the next is written beside the last, which it then replaces.
+    """
+    tokens = (rows.train + rows.extra + rows.test) * TOKEN * (mean_tokens + PIECES)
+    checkpoint = memory.trained + memory.optimizer + memory.paged
+    return round(tokens) + (rows.train + rows.test) * TABLE_ROW + 2 * checkpoint
 
 
 def what_fits(settings: Transformer, config: Any, card: Card) -> str | None:

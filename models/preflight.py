@@ -7,6 +7,7 @@ import torch
 from battles.errors import BadInput
 from models import attention, cards, footprint, skeleton
 from models.cards import Card
+from models.forward import filling
 from models.hub import load_config
 from models.precision import check_quantization, choose_dtype
 from models.settings import Transformer
@@ -16,8 +17,8 @@ def resolve(settings: Transformer, where: Card, config: Any = None) -> Transform
     """The settings with dtype, attention and quantization as this device will run them. No weights are read.
 
     The model is built from its configuration (read here unless given) on the meta device, so that unknown target
-    modules, too many frozen layers, a length over the positions, and what the card or an installation lacks are all
-    refused now, with the name of the setting and what would do (BadInput).
+    modules, too many frozen layers, a length over the positions, packs of an architecture that may mix them up, and
+    what the card or an installation lacks are all refused now, with the setting's name and what would do (BadInput).
 
     `quantization: auto` is `none` on the CPU and without LoRA; else `none` if the unquantised training, as
     `models.footprint` computes it at `max_length` tokens, fits in 90 % of the card's memory, and else `nf4`, which
@@ -33,6 +34,7 @@ def resolve(settings: Transformer, where: Card, config: Any = None) -> Transform
     )
     if chosen.attention == "flash_attention_2" and chosen.dtype == "float32":
         raise BadInput("attention: flash_attention_2 computes in 16 bits, dtype is float32; use dtype auto or sdpa")
+    filling(config.model_type, chosen.attention, chosen)
     model = skeleton.bare(chosen, config)
     check_quantization(chosen, model, where)
     skeleton.adapted(chosen, model)

@@ -7,20 +7,22 @@ autograd keeps for the backward pass and what the backward pass itself needs.
 
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from battles.schema import CLASSES
 from models.adapt import Model
 from models.precision import quantised_layers
 
-FLASH, MASKED = "memory_of_flash", "memory_of_sdpa"
+# What the model is told beside causality: nothing, which tokens are filling, or what lies between two of a pack.
+Mask = Literal["none", "padding", "pack"]
+FLASH, MASKED, UNMASKED = "memory_of_flash", "memory_of_sdpa", "memory_of_sdpa_without_a_mask"
 
 
 class _Alive(TorchDispatchMode):
@@ -108,10 +110,12 @@ def _sdpa(module: Any, query: Any, key: Any, value: Any, mask: Any, **_: Any) ->
 
 AttentionInterface.register(FLASH, _flash)
 AttentionInterface.register(MASKED, _sdpa)
+# Without numbers to look at transformers would make sdpa a mask; it makes none for a name that it knows no mask of.
+AttentionInterface.register(UNMASKED, sdpa_attention_forward)
 AttentionMaskInterface.register(MASKED, sdpa_mask)
 
 
-def step_bytes(model: Model, quantization: str, dtype: torch.dtype, rows: int, tokens: int) -> int:
+def step_bytes(model: Model, quantization: str, dtype: torch.dtype, rows: int, tokens: int, mask: Mask) -> int:
     """Bytes beyond weights, gradients and optimizer at the peak of forward and backward of (rows, tokens).
 
     `model` is adapted and on the meta device; it is used up: its tensors become fake ones. Gradients of trained weights
@@ -123,16 +127,26 @@ def step_bytes(model: Model, quantization: str, dtype: torch.dtype, rows: int, t
     with FakeTensorMode():
         _materialise(model)
         ids = torch.ones((rows, tokens), dtype=torch.int64)
-        mask = torch.ones_like(ids)
-        wanted = torch.ones((rows, CLASSES))
+        wanted = torch.ones((rows, model.config.num_labels))
         model.train()
-        alive.know(t for t in (*model.parameters(), *model.buffers(), ids, mask, wanted))
+        alive.know(t for t in (*model.parameters(), *model.buffers(), ids, wanted))
         alive.know(p.grad for p in model.parameters() if p.grad is not None)
         with alive:
             with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
+                # Made in the call: `models.forward` does not keep it for the backward pass either.
+                logits = model(input_ids=ids, attention_mask=_mask(mask, ids, dtype), use_cache=False).logits.float()
             torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").backward()
     return alive.peak
+
+
+def _mask(mask: Mask, ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+    """The attention mask as `models.forward` makes it."""
+    if mask == "none":
+        return None
+    if mask == "padding":
+        return torch.ones_like(ids)
+    apart = torch.ones((ids.numel(), ids.numel()), dtype=torch.bool)
+    return torch.zeros((1, 1, *apart.shape), dtype=dtype).masked_fill_(apart, 0.0)
 
 
 def _as_quantised(model: torch.nn.Module, quantization: str, dtype: torch.dtype) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from battles.schema import CLASSES
 from models.adapt import Model, adapt
 from models.precision import DTYPES
 from models.settings import Transformer
@@ -19,7 +18,7 @@ def bare(settings: Transformer, config: Any, layers: int | None = None, where: s
     Anywhere but on the meta device it has random weights.
     """
     config = copy.deepcopy(config)
-    config.num_labels = CLASSES
+    config.num_labels = settings.outputs
     config.use_cache = False
     if layers is not None:
         config.num_hidden_layers = layers

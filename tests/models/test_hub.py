@@ -31,6 +31,13 @@ def test_a_length_over_the_positions_is_refused(checkpoints: dict[str, Path]) ->
             hub.load_config(settings(checkpoints[name], max_length=193))
 
 
+def test_a_tokenizer_without_words_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """transformers makes one of special tokens alone of Gemma's configuration."""
+    shutil.copy(checkpoints["gemma2"] / "config.json", tmp_path)
+    with pytest.raises(BadInput, match=r"backbone: .* cannot be loaded \(it has no tokenizer files, or an empty"):
+        hub.load_tokenizer(settings(tmp_path))
+
+
 def test_a_folder_that_is_not_there_is_refused_without_talk_of_licences(tmp_path: Path) -> None:
     for load in (hub.load_config, hub.load_tokenizer):
         with pytest.raises(BadInput, match=r"backbone: .*nothing' cannot be loaded .*; give a folder") as refusal:

@@ -8,13 +8,27 @@ import torch
 
 from models import plan
 from models.cards import USABLE, Card, card
+from models.footprint import Memory
 from models.hub import load_config, load_tokenizer
 from models.settings import Lora, Tiny, TinyBackbone, Transformer
 from models.tokens import encode
 from tests.models.checkpoints import battles, settings
 
 CPU = torch.device("cpu")
-ROWS = plan.Rows(train=1000, test=100, folds=5)
+ROWS = plan.Rows(train=1000, test=100, folds=5, wanted=5)
+MEMORY = Memory(
+    parameters=10**6,
+    trained_parameters=10**5,
+    rows=4,
+    tokens=96,
+    packed=False,
+    weights=36 * 10**5,
+    trained=4 * 10**5,
+    gradients=4 * 10**5,
+    optimizer=5 * 10**5,
+    paged=3 * 10**5,
+    step=10**6,
+)
 CARD = Card("server card", "cuda", 80 * 10**9, (8, 0), 166_912)
 
 
@@ -32,6 +46,58 @@ def test_tokens_are_those_of_the_shown_battles(checkpoints: dict[str, Path]) -> 
     assert found.download == 0
 
 
+def _works(base: Transformer, rows: plan.Rows, monkeypatch: pytest.MonkeyPatch, **given: object) -> plan.Plan:
+    """The plan where a million operations take a second, on memory that is not computed."""
+    monkeypatch.setattr(plan, "estimate", lambda *_: MEMORY)
+    monkeypatch.setattr(plan, "matmul_rate", lambda *_: 1e6)
+    return plan.make(base, load_config(base), None, battles(), rows, CPU, CARD, **given)  # type: ignore[arg-type]
+
+
+def test_time_is_that_of_every_model_that_is_trained(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = settings(checkpoints["llama"], attention="eager")
+    plain = _works(base, ROWS, monkeypatch)
+    learn, read = plain.train_seconds / 800, plain.predict_seconds / 300  # a battle, in both orders
+    assert plain.seconds == pytest.approx(5 * (800 * learn + 300 * read))
+    one = _works(base, replace(ROWS, wanted=1), monkeypatch)
+    assert one.seconds == pytest.approx(800 * learn + 300 * read)
+    refit = _works(base.model_copy(update={"test_from": "refit"}), ROWS, monkeypatch)
+    assert refit.seconds == pytest.approx(5 * (800 * learn + 200 * read) + 1000 * learn + 100 * read)
+    untested = replace(ROWS, test=0)
+    assert _works(base.model_copy(update={"test_from": "refit"}), untested, monkeypatch).models.keys() == {"fold"}
+    pairs = _works(base, ROWS, monkeypatch, pairs=True)
+    assert pairs.seconds == pytest.approx(plain.seconds + 10 * (600 * learn + 400 * read))
+    more = _works(base, replace(ROWS, extra=400), monkeypatch)
+    assert more.train_tokens == pytest.approx(1.5 * plain.train_tokens)
+    assert more.seconds == pytest.approx(5 * (1200 * learn + 300 * read))
+    assert _works(base, ROWS, monkeypatch, processes=4).seconds == pytest.approx(plain.seconds / 4)
+
+
+def test_a_budget_of_the_second_order_is_added_to_the_first(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = settings(checkpoints["llama"], attention="eager")
+    both = _works(base, ROWS, monkeypatch)
+    budget = {"tta": "budget", "tta_seconds": both.predict_seconds / 8}
+    found = _works(base.model_copy(update=budget), ROWS, monkeypatch)
+    assert found.predict_seconds == pytest.approx(both.predict_seconds * 5 / 8)
+    assert found.predict_tokens == pytest.approx(both.predict_tokens / 2)
+    ample = _works(base.model_copy(update={"tta": "budget", "tta_seconds": 1e9}), ROWS, monkeypatch)
+    assert ample.predict_seconds == pytest.approx(both.predict_seconds)
+
+
+def test_on_disk_are_models_tokens_and_two_checkpoints(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = settings(checkpoints["roberta"], frozen_layers=1)
+    found = _works(base, ROWS, monkeypatch)
+    assert found.sampled == 0
+    mean = found.train_tokens / 800
+    left = found.disk - 5 * 4 * MEMORY.parameters - 2 * (4 + 8) * MEMORY.trained_parameters
+    assert left == pytest.approx(1100 * (4 * (mean + 3) + plan.TABLE_ROW), abs=1)
+
+
 def test_without_a_tokenizer_tokens_are_guessed_from_characters_and_cut(checkpoints: dict[str, Path]) -> None:
     base = settings(checkpoints["llama"])
     found = plan.token_counts(base, None, battles())
@@ -39,8 +105,6 @@ def test_without_a_tokenizer_tokens_are_guessed_from_characters_and_cut(checkpoi
     assert len(np.unique(found)) > 5
     wide = plan.token_counts(base.model_copy(update={"max_length": 10_000}), None, battles())
     assert wide.mean() > found.mean()
-    made = plan.make(base, load_config(base), None, battles(), ROWS, CPU, card(CPU))
-    assert made.sampled == 0
 
 
 def test_what_does_not_fit_is_told_with_the_mildest_setting_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,12 +134,11 @@ def test_what_does_not_fit_is_told_with_the_mildest_setting_that_does(monkeypatc
 
 def test_a_card_that_is_too_small_is_told_what_it_needs(checkpoints: dict[str, Path]) -> None:
     base = settings(checkpoints["llama"], attention="eager", max_length=128, tokens_per_batch=1024)
-    config, small = load_config(base), replace(CARD, memory=4_000_000)
-    found = plan.make(base, config, None, battles(), ROWS, CPU, small)
+    small = replace(CARD, memory=4_000_000)
+    found = plan.make(base, load_config(base), None, battles(), ROWS, CPU, small)
     assert not found.fits
     assert found.memory.total > small.usable
     assert found.fix == "tokens_per_batch=128"
-    assert plan.make(base.model_copy(update={"tokens_per_batch": 128}), config, None, battles(), ROWS, CPU, small).fits
 
 
 def test_a_tiny_backbone_that_is_not_made_yet_is_planned_by_its_sizes() -> None:

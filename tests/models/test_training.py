@@ -115,10 +115,19 @@ def test_a_seed_fixes_every_bit(checkpoints: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "quantization"), [("roberta", "none"), ("llama", "none"), ("llama", "nf4"), ("gemma2", "int8")]
+    ("name", "quantization", "epochs", "rate"),
+    [
+        ("roberta", "none", 40, 3e-3),
+        ("llama", "none", 12, 1e-2),
+        ("llama", "nf4", 12, 1e-2),
+        ("gemma2", "int8", 12, 1e-2),
+    ],
 )
-def test_training_learns_the_votes_it_is_shown(checkpoints: dict[str, Path], name: str, quantization: str) -> None:
-    fold = Fold(settings(checkpoints[name], quantization=quantization, epochs=40, learning_rate=3e-3, batch_size=20))
+def test_training_learns_the_votes_it_is_shown(
+    checkpoints: dict[str, Path], name: str, quantization: str, epochs: int, rate: float
+) -> None:
+    base = settings(checkpoints[name], quantization=quantization, epochs=epochs, learning_rate=rate, batch_size=20)
+    fold = Fold(base)
     before = fold.losses(False)
     fold.train()
     assert fold.losses(False) < before - 0.1

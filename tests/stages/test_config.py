@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from battles.errors import BadInput
-from models.settings import Transformer
+from models.settings import Lora, Teacher, Transformer
 from stages.config import Run, load
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -15,6 +16,16 @@ def test_every_profile_is_valid(profile: str) -> None:
     run = sections["run"]
     assert isinstance(run, Run)
     assert set(run.bases) <= set(sections)
+
+
+def test_what_the_file_says_of_a_transformers_settings_are_its_defaults() -> None:
+    commented = [line[4:] for line in PARAMS.read_text(encoding="utf-8").splitlines() if line.startswith("#   ")]
+    said = yaml.safe_load("\n".join(commented))
+    base = Transformer.model_validate({"kind": "transformer", "backbone": "name", **said})
+    # These two are none, and are shown with their own defaults.
+    assert (base.lora, base.teacher) == (Lora(), Teacher(base=said["teacher"]["base"]))
+    assert base.model_copy(update={"lora": None, "teacher": None}) == Transformer(backbone="name")
+    assert {"kind", "backbone", *said} == set(Transformer.model_fields)
 
 
 def test_set_goes_over_the_profile_and_the_profile_over_the_defaults() -> None:
