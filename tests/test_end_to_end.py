@@ -231,11 +231,12 @@ def test_a_broken_file_is_refused_with_its_row_and_nothing_written(tmp_path: Pat
     assert not list((project.folder / "battles").rglob("*.parquet"))
 
 
-@pytest.mark.usefixtures("said")
-def test_two_processes_make_the_table_that_one_makes(project: Project) -> None:
-    project.made("oof-llama", "RUN=two", "NPROC=2", "FOLDS=0", f"SET={SMALL}")
+def test_two_processes_make_the_table_that_one_makes(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "clone")
+    for run, count in (("one", 1), ("two", 2)):
+        project.made("oof-llama", f"RUN={run}", f"NPROC={count}", "FOLDS=0", f"SET={SMALL}")
     folds = read_table(project.folder / "battles/two/folds.parquet")
-    alone, jointly = (table.read(project.folder / f"oof/{run}/llama.parquet", folds, True) for run in ("sample", "two"))
+    alone, jointly = (table.read(project.folder / f"oof/{run}/llama.parquet", folds, True) for run in ("one", "two"))
     first = folds["fold"].to_numpy() == 0
     assert jointly.covered.tolist() == first.tolist()
     np.testing.assert_allclose(jointly.probabilities[first], alone.probabilities[first], atol=1e-3)
