@@ -87,7 +87,7 @@ def residual(meta: Meta, labels: np.ndarray, folds: np.ndarray, out: Meta, trial
     def regression(part: Meta, votes: np.ndarray) -> Level1:
         return Regression.fit(part, votes, Strength(), features=False, position=True)
 
-    settings = Stack(trials=trials, tuning_rows=len(labels))
+    settings = Stack(trials=trials)
     start = Start(regression(meta, labels), regression, bases=True)
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "study.journal"
