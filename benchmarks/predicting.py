@@ -22,7 +22,7 @@ from models.quiet import quiet
 
 quiet()
 
-from models.batching import batches, collate, computed_tokens  # noqa: E402  # after the libraries are quiet
+from models.batching import batches, collate, computed_tokens, training_steps  # noqa: E402  # after the libraries are quiet
 from models.predicting import predict_logits  # noqa: E402
 from models.settings import Transformer  # noqa: E402
 from models.tiny import train_tokenizer  # noqa: E402
@@ -95,6 +95,12 @@ def main() -> None:
             f"{name}: {len(encoded) / best:.1f} battles/s, {tokens / best:.0f} tokens/s, padding {padding:.1%} "
             f"({', '.join(f'{value:.1f}' for value in seconds[name])} s)"
         )
+    steps = training_steps(encoded.lengths, settings.batch_size, np.random.default_rng(0))
+    parts_of_steps = (
+        step[part] for step in steps for part in batches(encoded.lengths[step], settings.tokens_per_batch, 0)
+    )
+    computed = sum(computed_tokens(encoded.lengths[rows], 0) for rows in parts_of_steps)
+    print(f"in training, steps of {settings.batch_size} battles: padding {1 - tokens / computed:.1%}")
     one, other = logits.values()
     least = {name: min(values) for name, values in seconds.items()}
     print(f"ratio: {least['fixed batches'] / least['this project']:.2f}")
