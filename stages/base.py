@@ -27,7 +27,7 @@ from oof.pairs import read_pairs, write_pairs
 from stages.common import code_version, guarded, has_test, library_versions, parser, stamp
 from stages.config import BASE_KINDS
 
-# No prediction of a fold depends on these: folds that are there stay good when they are changed.
+# But for rounding no prediction of a fold depends on these: folds that are there stay good when they are changed.
 TECHNICAL = {"test_from", "checkpoint_minutes", "tokens_per_batch"}
 
 
