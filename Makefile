@@ -112,7 +112,7 @@ $(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,
 $(FEATURE_FILES) &: $(PARAMS)/features.json $(BATTLES)
 	@$(PY) -m stages.features --run $(RUN)
 
-models/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
+models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
 	@$(PY) -m stages.tiny --run $(RUN) --name $*
 
 start-base = $(if $(filter $(1),$(TRANSFORMERS)),$(LAUNCH) stages.base --processes $(NPROC),$(PY) -m stages.base) --run $(RUN) --name $(1)
@@ -189,4 +189,4 @@ bench: .venv/installed-dev
 # The output of one run only.
 clean:
 	@case '$(RUN)' in ''|.*|*/*) echo "error: RUN: '$(RUN)' must name a run" >&2; exit 2;; esac; \
-	  rm -rf $(foreach room,battles features models oof submission report,'$(room)/$(RUN)/')
+	  rm -rf $(foreach room,battles features models/runs oof submission report,'$(room)/$(RUN)/')

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from battles.errors import BadInput
 from battles.files import read_table
+from battles.paths import RunPaths
 from battles.schema import ID, MODELS, WINNERS
 from oof import table
 from oof.table import Predictions
@@ -40,21 +41,19 @@ class Inputs:
     scores: dict[str, Any]
 
 
-def read(run: str, bases: Sequence[str], root: Path = Path()) -> Inputs:
-    """Reads a run's tables below `root`; raises BadInput for what is missing or of other battles."""
-    room = root / "battles" / run
-    battles = _battles(room / "train.parquet")
-    folds = read_table(room / "folds.parquet")
-    oof = root / "oof" / run
+def read(paths: RunPaths, bases: Sequence[str]) -> Inputs:
+    """Reads a run's tables; raises BadInput for what is missing or of other battles."""
+    battles = _battles(paths.battles / "train.parquet")
+    folds = read_table(paths.battles / "folds.parquet")
     return Inputs(
-        run=run,
+        run=paths.name,
         battles=battles,
         folds=folds,
-        bases={name: table.read(oof / f"{name}.parquet", folds, partial=True) for name in bases},
-        stack=table.read(oof / "stack.parquet", folds, partial=True),
-        lengths=_lengths(root / "features" / run / "train.parquet", battles[ID]),
-        curves={name: found for name in bases if (found := _curves(root / "models" / run / name))},
-        scores=_scores(oof / "metrics.json", bases),
+        bases={name: table.read(paths.predictions(name), folds, partial=True) for name in bases},
+        stack=table.read(paths.predictions("stack"), folds, partial=True),
+        lengths=_lengths(paths.features / "train.parquet", battles[ID]),
+        curves={name: found for name in bases if (found := _curves(paths.base(name)))},
+        scores=_scores(paths.oof / "metrics.json", bases),
     )
 
 

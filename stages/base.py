@@ -1,4 +1,4 @@
-"""Cross-fits one base model: `models/<run>/<name>/`, `oof/<run>/<name>.parquet`, `<name>.test.parquet`.
+"""Cross-fits one base model: `models/runs/<run>/<name>/`, `oof/<run>/<name>.parquet`, `<name>.test.parquet`.
 
 With `--pairs` it makes the rows that the base's clean students learn from: `oof/<run>/<name>.pairs.parquet`.
 """
@@ -14,6 +14,7 @@ import pandas as pd
 
 from battles.files import content_hash, file_hash, read_table
 from battles.folds import fold_hash
+from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.schema import labels
 from battles.settings import Section
@@ -40,29 +41,29 @@ def main() -> None:
     run, name = given.run, given.name
     value = stamp(run, name)
     settings = BASE_KINDS[value["settings"]["kind"]].model_validate(value["settings"])
-    room = Path("battles", run)
-    battles, folds = read_table(room / "train.parquet"), read_table(room / "folds.parquet")
-    test = read_table(room / "test.parquet") if has_test(run) and not given.pairs else None
+    paths = RunPaths(run)
+    battles, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
+    test = read_table(paths.battles / "test.parquet") if has_test(run) and not given.pairs else None
     source = settings.extra_train if isinstance(settings, Transformer) else None
     extra = None if source is None else read_battles(source, voted=True, soft=True)
-    guides = _guides(run, settings, folds)
+    guides = _guides(paths, settings, folds)
     key = {
         "params": content_hash({field: kept for field, kept in value["settings"].items() if field not in TECHNICAL}),
         "folds": fold_hash(folds),
-        "train": file_hash(room / "train.parquet"),
-        "test": file_hash(room / "test.parquet") if test is not None else None,
+        "train": file_hash(paths.battles / "train.parquet"),
+        "test": file_hash(paths.battles / "test.parquet") if test is not None else None,
         "backbone": _backbone_hash(settings),
         "extra": None if source is None else file_hash(source),
         "teacher": hashlib.sha256(guides.tobytes()).hexdigest() if guides is not None else None,
     }
-    folder = Path("models", run, name)
+    folder = paths.base(name)
     jointly = _in_step(given.processes, settings)
     with jointly(_fit_folds(name, settings, battles, test, extra, guides, folder)) as fit_folds:
         if fit_folds is None:  # the leading process does the rest
             return
         if given.pairs:
             values = cross_pairs(folds, key, folder, fit_folds, _say(name))
-            write_pairs(Path("oof", run, f"{name}.pairs.parquet"), folds, values, {"base": name})
+            write_pairs(paths.pairs(name), folds, values, {"base": name})
             return
         test_from = settings.test_from if isinstance(settings, Transformer) and test is not None else "mean"
         result = crossfit(folds, value["folds"], key, folder, fit_folds, _say(name), test_from, labels(battles))
@@ -79,20 +80,20 @@ def main() -> None:
         "test_of": result.test_of,
         "fold_hash": fold_hash(folds),
     }
-    table.write(Path("oof", run, f"{name}.parquet"), folds, result.valid, metadata)
+    table.write(paths.predictions(name), folds, result.valid, metadata)
     if test is not None and result.test is not None:
-        table.write_test(Path("oof", run, f"{name}.test.parquet"), test["id"].tolist(), result.test, metadata)
+        table.write_test(paths.test_predictions(name), test["id"].tolist(), result.test, metadata)
 
 
-def _guides(run: str, settings: Section, folds: pd.DataFrame) -> np.ndarray | None:
+def _guides(paths: RunPaths, settings: Section, folds: pd.DataFrame) -> np.ndarray | None:
     """The teacher's rows (models, battles, 3) for the model of each fold, the last for one trained on all folds."""
     if not isinstance(settings, Transformer) or settings.teacher is None:
         return None
     teacher, count = settings.teacher, int(folds["fold"].max()) + 1
-    plain = table.read(Path("oof", run, f"{teacher.base}.parquet"), folds, partial=True).probabilities[None]
+    plain = table.read(paths.predictions(teacher.base), folds, partial=True).probabilities[None]
     # A model of all rows is not scored, so that no fold can leak into its score: plain out-of-fold rows do.
     if teacher.clean:
-        return np.concatenate([read_pairs(Path("oof", run, f"{teacher.base}.pairs.parquet"), folds), plain])
+        return np.concatenate([read_pairs(paths.pairs(teacher.base), folds), plain])
     return np.repeat(plain, count + 1, axis=0)
 
 

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeVar
 
 from battles.errors import BadInput
+from battles.paths import RunPaths
 from battles.settings import Section
 
 S = TypeVar("S", bound=Section)
@@ -32,7 +32,7 @@ def run_argument(description: str) -> str:
 
 def stamp(run: str, name: str) -> dict[str, Any]:
     """A params stamp, `battles/<run>/params/<name>.json`, as `stages.params` wrote it."""
-    path = Path("battles", run, "params", f"{name}.json")
+    path = RunPaths(run).params / f"{name}.json"
     if not path.exists():
         raise BadInput(f"{path}: no such file; start the step through `make`, which writes it")
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -16,9 +16,7 @@ from models.stack_settings import CANDIDATES, STACK, Stack
 from models.tfidf_settings import Tfidf
 
 BASE_KINDS: dict[str, type[Section]] = {"transformer": Transformer, "tfidf": Tfidf}
-# What the stack calls its own rows beside the bases, in tables, files and charts.
-RESERVED = frozenset({STACK, *CANDIDATES})
-TINY_ROOT = "models/{run}/tiny"
+TINY_ROOT = "models/runs/{run}/tiny"
 
 
 class Run(Section):
@@ -38,6 +36,8 @@ STAGES: dict[str, type[Section]] = {
     "tiny": Tiny,
     "stack": Stack,
 }
+# No base may have the name of a stamp (`stages.params`), nor of a row of the stack's own in tables, files and charts.
+RESERVED = frozenset({"inputs", *STAGES, STACK, *CANDIDATES})
 
 
 def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = False) -> dict[str, Section]:
@@ -117,7 +117,7 @@ def check_names(bases: Sequence[str]) -> None:
             raise BadInput(f"base {name!r}: a name is made of letters, digits, '_' and '-', as it names files")
         if bases.count(name) > 1 or name in RESERVED:
             raise BadInput(
-                f"base {name!r} is there twice or is a name of the stack's own ({', '.join(sorted(RESERVED))}); "
+                f"base {name!r} is there twice or is a name of the project's own ({', '.join(sorted(RESERVED))}); "
                 "give every base a name of its own"
             )
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from battles.errors import BadInput
+from battles.paths import RunPaths
 from stages.common import guarded, parser
 
 
@@ -12,7 +13,7 @@ def main() -> None:
     arguments.add_argument("--storage", default="", help="database URL of the studies; the run's journal without")
     arguments.add_argument("--port", type=int, default=8080)
     given = arguments.parse_args()
-    study = given.storage or str(Path("models", given.run, "stack", "study.journal"))
+    study = given.storage or str(RunPaths(given.run).stack / "study.journal")
     if not given.storage and not Path(study).exists():
         raise BadInput(f"{study}: no study yet; run `make stack RUN={given.run}` first")
     command = Path(".venv", "bin", "optuna-dashboard")

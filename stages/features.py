@@ -1,10 +1,10 @@
 """Makes the feature tables of a run: `python -m stages.features --run RUN`."""
 
-from pathlib import Path
 from typing import Any
 
 from battles.files import read_table, write_table
 from battles.folds import fold_hash
+from battles.paths import RunPaths
 from features.settings import Features
 from features.table import build
 from stages.common import guarded, has_test, run_argument, section
@@ -13,7 +13,7 @@ from stages.common import guarded, has_test, run_argument, section
 def main() -> None:
     run = run_argument("Makes the handcrafted features of a run's battles.")
     settings, digest = section(run, "features", Features)
-    room, folder = Path("battles", run), Path("features", run)
+    room, folder = RunPaths(run).battles, RunPaths(run).features
     train, folds = read_table(room / "train.parquet"), read_table(room / "folds.parquet")
     test = read_table(room / "test.parquet") if has_test(run) else None
 

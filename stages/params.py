@@ -12,6 +12,7 @@ from typing import Any
 
 from battles.errors import BadInput
 from battles.files import content_hash, file_hash, write_if_changed
+from battles.paths import RunPaths
 from battles.settings import Prepare, Section
 from models.settings import Tiny, Transformer
 from stages import config
@@ -28,17 +29,33 @@ def main() -> None:
     given = arguments.parse_args()
     if not given.nproc.isdecimal() or int(given.nproc) < 1:
         raise BadInput(f"NPROC: {given.nproc!r}; give a number of processes, one per GPU")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", given.run):
-        raise BadInput(f"RUN: {given.run!r} must be letters, digits, '.', '_' and '-', as it names a folder")
+    _check_run(RunPaths(given.run))
     sections = config.load(given.params, given.profile, given.run, given.overrides, table=bool(given.table))
     stamps = _stamps(sections, given)
     fragment = _fragment(sections, stamps, given.run)
-    _refuse_another_kind(Path("battles", given.run, "params", "inputs.json"), stamps["inputs"], given.run)
+    folder = RunPaths(given.run).params
+    _refuse_another_kind(folder / "inputs.json", stamps["inputs"], given.run)
     # Nothing is written before everything is known to be right.
-    folder = Path("battles", given.run, "params")
     for name, value in stamps.items():
         write_if_changed(folder / f"{name}.json", json.dumps(value, indent=2) + "\n")
     write_if_changed(folder / "run.mk", fragment)
+
+
+def _check_run(paths: RunPaths) -> None:
+    """Refuses a run's name that is no folder's name, and models where an earlier version of the project kept them."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", paths.name):
+        raise BadInput(f"RUN: {paths.name!r} must be letters, digits, '.', '_' and '-', as it names a folder")
+    if paths.name == "runs":
+        raise BadInput("RUN: 'runs' is the folder in models/ that holds the models of all runs; choose another name")
+    old = paths.root / "models" / paths.name
+    # A package may have the run's name: what belongs to the code has an __init__.py.
+    folders = [child for child in sorted(old.glob("*/")) if child.name[0] not in "._"]
+    found = [child.as_posix() for child in folders if not (child / "__init__.py").exists()]
+    if found:
+        raise BadInput(
+            f"{old}: models of this run lie where an earlier version kept them; move them: "
+            f"mkdir -p {paths.models} && mv {' '.join(found)} {paths.models}/"
+        )
 
 
 def _stamps(sections: dict[str, Section], given: Any) -> dict[str, Any]:

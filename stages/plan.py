@@ -7,6 +7,7 @@ import pandas as pd
 
 from battles.errors import BadInput
 from battles.files import read_table
+from battles.paths import RunPaths
 from battles.reading import read_battles
 from models.quiet import quiet
 from models.settings import Tiny, TinyBackbone, Transformer
@@ -25,7 +26,7 @@ def main() -> None:
     arguments.add_argument("--nproc", type=int, default=1, help="processes of a base, which share its work")
     given = arguments.parse_args()
     run, processes = given.run, given.nproc
-    room = Path("battles", run)
+    room = RunPaths(run).battles
     battles, folds = read_table(room / "train.parquet"), read_table(room / "folds.parquet")
     test = len(read_table(room / "test.parquet", columns=["id"])) if has_test(run) else 0
     tiny, _ = section(run, "tiny", Tiny)

@@ -1,6 +1,5 @@
 """Checks the battles of the user or of the embedded sample, and splits the voted ones: `python -m stages.prepare`."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 
 from battles.files import file_hash, write_table
 from battles.folds import fold_hash, make_folds
+from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, turns
 from battles.settings import Prepare
@@ -23,7 +23,7 @@ def main() -> None:
     test = read_battles(inputs["test"]["path"], voted=False) if inputs["test"] else None
     folds = make_folds(train, settings.folds, settings.seed)
 
-    folder = Path("battles", run)
+    folder = RunPaths(run).battles
     split = {"fold_hash": fold_hash(folds), "source_sha256": _source_hash(inputs["train"])}
     write_table(folder / "train.parquet", train, split)
     if test is None:

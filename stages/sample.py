@@ -1,8 +1,7 @@
 """Writes the embedded sample as a user's files would be, and beside them the truth: `python -m stages.sample`."""
 
-from pathlib import Path
-
 from battles.files import atomic, write_table
+from battles.paths import RunPaths
 from battles.sample import generate
 from battles.settings import Sample
 from stages.common import guarded, run_argument, section
@@ -12,11 +11,12 @@ def main() -> None:
     run = run_argument("Writes the embedded sample's train.csv and test.csv, and the true vote probabilities.")
     settings, _ = section(run, "sample", Sample)
     data = generate(settings)
-    folder = Path("battles", run, "source")
+    paths = RunPaths(run)
+    folder = paths.truth.parent
     for name, table in (("train", data.train), ("test", data.test)):
         with atomic(folder / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
-    write_table(folder / "truth.parquet", data.truth)
+    write_table(paths.truth, data.truth)
     print(f"sample: {len(data.train)} voted and {len(data.test)} unvoted battles in {folder}")
 
 

@@ -1,14 +1,14 @@
-"""Stacks the base models of a run: `oof/<run>/stack.parquet`, `metrics.json`, `models/<run>/stack/`."""
+"""Stacks the base models of a run: `oof/<run>/stack.parquet`, `metrics.json`, `models/runs/<run>/stack/`."""
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from battles.errors import BadInput
 from battles.files import read_metadata, read_table, write_json
+from battles.paths import RunPaths
 from battles.schema import labels
 from models import stack_files, stack_inputs
 from models.linear import softmax
@@ -30,16 +30,16 @@ def main() -> None:
     run: str = given.run
     settings, params_hash = section(run, "stack", Stack)
     settings = _with_workers(settings, given.workers, given.storage)
-    battles, oof, features, models = (Path(room, run) for room in ("battles", "oof", "features", "models"))
+    paths = RunPaths(run)
     about = stamp(run, "run")
     names: list[str] = about["bases"]
-    folds = read_table(battles / "folds.parquet")
-    bases = {name: oof / f"{name}.parquet" for name in names}
-    meta, probabilities, covered = stack_inputs.training_inputs(bases, features / "train.parquet", folds)
+    folds = read_table(paths.battles / "folds.parquet")
+    bases = {name: paths.predictions(name) for name in names}
+    meta, probabilities, covered = stack_inputs.training_inputs(bases, paths.features / "train.parquet", folds)
     if not covered.all():
         left = int((~covered).sum())
         print(f"stack: {left} of {len(covered)} battles are left out, as their folds were not run by every base")
-    votes = labels(read_table(battles / "train.parquet"))[covered]
+    votes = labels(read_table(paths.battles / "train.parquet"))[covered]
     kept = folds[covered]
     groups = kept["group"].to_numpy()
 
@@ -52,16 +52,16 @@ def main() -> None:
             )
 
     started = time.perf_counter()
-    folder = models / "stack"
     numbers = kept["fold"].to_numpy()
     with Progress("stack: fits outside each fold and on all", len(np.unique(numbers)) + 1) as progress:
-        where = given.storage or folder / "study.journal"
+        where = given.storage or paths.stack / "study.journal"
         # A database may hold several runs' studies.
         prefix = f"{run}-" if given.storage else ""
         nested = stack(meta, votes, numbers, settings, where, groups, progress.advance, prefix)
     seconds = time.perf_counter() - started
 
-    stack_files.save(folder, nested.final.models, nested.shipped, {"bases": names, "settings": settings.model_dump()})
+    about_stack = {"bases": names, "settings": settings.model_dump()}
+    stack_files.save(paths.stack, nested.final.models, nested.shipped, about_stack)
     metadata: dict[str, Any] = {
         "base": STACK,
         "backbone": "stacker",
@@ -76,11 +76,11 @@ def main() -> None:
     }
     everything = np.full((len(covered), 3), np.nan)
     everything[covered] = nested.probabilities[STACK]
-    table.write(oof / "stack.parquet", folds, {table.MEAN: everything}, metadata)
+    table.write(paths.predictions(STACK), folds, {table.MEAN: everything}, metadata)
     if has_test(run):
-        _predict_test(run, names, nested, metadata)
+        _predict_test(paths, names, nested, metadata)
     without = leave_one_out(probabilities, votes, numbers, settings)
-    _report(oof, names, nested, probabilities, votes, groups, seconds, len(covered), without)
+    _report(paths, names, nested, probabilities, votes, groups, seconds, len(covered), without)
 
 
 def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
@@ -96,16 +96,16 @@ def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
     return settings
 
 
-def _predict_test(run: str, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:
-    ids = read_table(Path("battles", run, "test.parquet"), columns=["id"])["id"]
-    bases = {name: Path("oof", run, f"{name}.test.parquet") for name in names}
-    meta = stack_inputs.test_inputs(bases, Path("features", run, "test.parquet"), ids)
+def _predict_test(paths: RunPaths, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:
+    ids = read_table(paths.battles / "test.parquet", columns=["id"])["id"]
+    bases = {name: paths.test_predictions(name) for name in names}
+    meta = stack_inputs.test_inputs(bases, paths.features / "test.parquet", ids)
     probabilities = softmax(nested.final.models[nested.shipped].logits(meta))
-    table.write_test(Path("oof", run, f"{STACK}.test.parquet"), ids.tolist(), {table.MEAN: probabilities}, metadata)
+    table.write_test(paths.test_predictions(STACK), ids.tolist(), {table.MEAN: probabilities}, metadata)
 
 
 def _report(
-    oof: Path,
+    paths: RunPaths,
     names: list[str],
     nested: Nested,
     bases: Any,
@@ -115,7 +115,7 @@ def _report(
     battles: int,
     without: Mapping[str, float],
 ) -> None:
-    taken = {name: read_metadata(oof / f"{name}.parquet") for name in names}
+    taken = {name: read_metadata(paths.predictions(name)) for name in names}
     spent = {
         name: found["train_seconds"] + found["inference_seconds"]
         for name, found in taken.items()
@@ -126,7 +126,7 @@ def _report(
     base_scores.pop(STACK)
     expected, deviation = calibrated_error(nested.probabilities[STACK])
     write_json(
-        oof / "metrics.json",
+        paths.oof / "metrics.json",
         {"battles": battles, "covered": len(votes), "bases": base_scores, "candidates": candidate_scores}
         | {"leave_one_out": dict(without), "calibrated_ece": {"mean": expected, "standard_deviation": deviation}}
         | describe(nested),

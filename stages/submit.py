@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from battles.files import read_metadata, read_table, write_json
+from battles.paths import RunPaths
 from battles.schema import ID, WINNERS, labels
+from models.stack_settings import STACK
 from oof.table import read_test
 from report.gap import expected_log_loss, share_closed
 from report.scores import text_table
@@ -20,36 +22,36 @@ from submission.table import build, check, read, write
 
 def main() -> None:
     run = run_argument(__doc__)
-    battles, oof, out = Path("battles", run), Path("oof", run), Path("submission", run)
-    ids = read_table(battles / "test.parquet", columns=[ID])[ID].tolist()
-    stack = read_test(oof / "stack.test.parquet", ids)
-    path = out / "submission.csv"
+    paths = RunPaths(run)
+    ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID].tolist()
+    stack = read_test(paths.test_predictions(STACK), ids)
+    path = paths.submission / "submission.csv"
     write(path, build(ids, stack.probabilities))
     written = read(path)
     check(written, ids)
     names: list[str] = stamp(run, "run")["bases"]
-    metrics = json.loads((oof / "metrics.json").read_text(encoding="utf-8"))
-    write_json(out / "manifest.json", _manifest(run, path, len(ids), names, metrics))
+    metrics = json.loads((paths.oof / "metrics.json").read_text(encoding="utf-8"))
+    write_json(paths.submission / "manifest.json", _manifest(paths, path, len(ids), names, metrics))
     print(text_table(metrics["bases"] | metrics["candidates"]))
-    truth = battles / "source" / "truth.parquet"
     if stamp(run, "inputs")["train"]["sha256"] is None:
-        predictions = {name: read_test(oof / f"{name}.test.parquet", ids).probabilities for name in names}
+        predictions = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}
         predictions["submission"] = written[list(WINNERS)].to_numpy()
-        _print_gap(predictions, read_table(truth).set_index(ID).loc[ids], read_table(battles / "train.parquet"))
+        truth = read_table(paths.truth).set_index(ID).loc[ids]
+        _print_gap(predictions, truth, read_table(paths.battles / "train.parquet"))
     print(f"submission: {path} holds {len(ids)} rows")
 
 
-def _manifest(run: str, path: Path, rows: int, names: list[str], metrics: dict[str, Any]) -> dict[str, Any]:
-    tables = [Path("oof", run, f"{name}{kind}.parquet") for name in [*names, "stack"] for kind in ("", ".test")]
-    files = [*tables, *(p for p in Path("models", run, "stack").iterdir() if p.is_file())]
-    files += [Path("battles", run, name) for name in ("train.parquet", "test.parquet", "folds.parquet")]
-    params = {name: stamp(run, name) for name in (*STAGES, *names)}
+def _manifest(paths: RunPaths, path: Path, rows: int, names: list[str], metrics: dict[str, Any]) -> dict[str, Any]:
+    tables = [of(name) for name in [*names, STACK] for of in (paths.predictions, paths.test_predictions)]
+    files = [*tables, *(p for p in paths.stack.iterdir() if p.is_file())]
+    files += [paths.battles / name for name in ("train.parquet", "test.parquet", "folds.parquet")]
+    params = {name: stamp(paths.name, name) for name in (*STAGES, *names)}
     about = {
         "code_version": code_version(),
         "libraries": library_versions(),
-        "shipped": read_metadata(Path("oof", run, "stack.parquet"))["shipped"],
+        "shipped": read_metadata(paths.predictions(STACK))["shipped"],
         "nested_log_loss": metrics["candidates"]["stack"]["log_loss"],
-        "inputs": stamp(run, "inputs"),
+        "inputs": stamp(paths.name, "inputs"),
     }
     return manifest(path, rows, files, params, about)
 

@@ -1,8 +1,7 @@
-"""Makes one tiny backbone of the run: `models/<run>/tiny/<name>/`."""
-
-from pathlib import Path
+"""Makes one tiny backbone of the run: `models/runs/<run>/tiny/<name>/`."""
 
 from battles.files import read_table
+from battles.paths import RunPaths
 from models.quiet import quiet
 from models.settings import Tiny
 from stages.common import guarded, parser, section
@@ -13,11 +12,12 @@ def main() -> None:
     arguments.add_argument("--name", required=True)
     given = arguments.parse_args()
     settings, _ = section(given.run, "tiny", Tiny)
-    battles = read_table(Path("battles", given.run, "train.parquet"))
+    paths = RunPaths(given.run)
+    battles = read_table(paths.battles / "train.parquet")
     quiet()
     from models import tiny  # torch and transformers: only once the input is known to be there
 
-    tiny.make(given.name, settings, battles, Path("models", given.run, "tiny", given.name))
+    tiny.make(given.name, settings, battles, paths.models / "tiny" / given.name)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def _changed(project: Project, *words: str) -> set[str]:
     project.made(*words)
     after = project.times()
     changed = {path for path in after if after[path] != before.get(path)} | (before.keys() - after.keys())
-    parts = (path.split("/") for path in changed if "/params/" not in path)
+    parts = (path.replace("models/runs/", "models/").split("/") for path in changed if "/params/" not in path)
     return {f"{part[0]}/{part[2].split('.')[0]}" for part in parts}
 
 
@@ -80,7 +80,7 @@ def test_every_out_of_fold_table_holds_the_contract(project: Project) -> None:
         said_of_it = read_metadata(path)
         assert {"base", "backbone", "params_hash", "code_version", "libraries", "device"} <= said_of_it.keys()
     for name in BASES[:3]:
-        assert (project.folder / f"models/sample/{name}/fold-2/curve.csv").exists()
+        assert (project.folder / f"models/runs/sample/{name}/fold-2/curve.csv").exists()
 
 
 @pytest.mark.usefixtures("said")
@@ -201,13 +201,18 @@ def test_predictions_made_elsewhere_are_stacked(tmp_path: Path) -> None:
         (["oof-nope"], "no base model of that name"),
         (["oof", "PROFILE=huge"], "PROFILE: 'huge' is not in params.yaml"),
         (["oof", "RUN=../up"], "RUN: '../up' must be letters"),
+        (["oof", "RUN=runs"], "RUN: 'runs' is the folder in models/"),
+        (
+            ["stack", "TABLE=params.yaml", "BASES=inputs", "RUN=t"],
+            "base 'inputs' is there twice or is a name of the project's",
+        ),
         (["oof", "SET=llama.epoch=1"], "llama.epoch = 1: Extra inputs are not permitted"),
-        (["oof", "SET=run.bases=[stack]"], "base 'stack' is there twice or is a name of the stack's own"),
+        (["oof", "SET=run.bases=[stack]"], "base 'stack' is there twice or is a name of the project's own"),
         (["oof", "FOLDS=7"], "FOLDS: '7'; give numbers from 0 to 4"),
         (["oof", "PROFILE=cpu"], "TRAIN: not given"),
         (["oof", "PROFILE=cpu", "TRAIN=nowhere.csv"], "TRAIN: nowhere.csv: no such file"),
         (["submission", "TEST=test.csv"], "TEST: test.csv is given without TRAIN"),
-        (["dashboard", "RUN=none"], "models/none/stack/study.journal: no study yet"),
+        (["dashboard", "RUN=none"], "models/runs/none/stack/study.journal: no study yet"),
         (["clean", "RUN=.."], "RUN: '..' must name a run"),
     ],
 )
@@ -240,7 +245,7 @@ def test_two_processes_make_the_table_that_one_makes(tmp_path: Path) -> None:
     first = folds["fold"].to_numpy() == 0
     assert jointly.covered.tolist() == first.tolist()
     np.testing.assert_allclose(jointly.probabilities[first], alone.probabilities[first], atol=1e-3)
-    record = json.loads((project.folder / "models/two/llama/fold-0/fold.json").read_text())
+    record = json.loads((project.folder / "models/runs/two/llama/fold-0/fold.json").read_text())
     assert record["processes"] == 2
     refusal = project.make("oof-llama", "RUN=two", "NPROC=2", "LAUNCH=.venv/bin/python -m", f"SET={SMALL}")
     assert "NPROC: 2, but 1 processes were started" in refusal.stderr

@@ -96,6 +96,6 @@ def write_run(
     write_json(oof / "metrics.json", scores | {"shipped": "booster", "chosen": {"0": "booster"}, "optimistic": None})
     for name in curves:
         for fold in covered:
-            path = root / "models" / RUN / name / f"fold-{fold}" / "curve.csv"
+            path = root / "models" / "runs" / RUN / name / f"fold-{fold}" / "curve.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             curve(120, 3, rng).to_csv(path, index=False)

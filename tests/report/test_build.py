@@ -14,6 +14,7 @@ import pytest
 
 from battles.errors import BadInput
 from battles.files import read_table
+from battles.paths import RunPaths
 from battles.schema import labels
 from oof import table
 from oof.metrics import log_loss
@@ -102,7 +103,7 @@ def test_metrics_equal_the_tables(written: Path) -> None:
 
 
 def test_the_same_tables_give_the_same_report(written: Path, tmp_path: Path) -> None:
-    build(read(RUN, BASES, written.parents[1]), tmp_path)
+    build(read(RunPaths(RUN, written.parents[1]), BASES), tmp_path)
     for path in written.rglob("*.*"):
         assert (tmp_path / path.relative_to(written)).read_bytes() == path.read_bytes()
 
@@ -110,7 +111,7 @@ def test_the_same_tables_give_the_same_report(written: Path, tmp_path: Path) -> 
 def test_partial_folds_are_scored_on_what_all_cover(tmp_path: Path) -> None:
     found, lengths, logits = battles(200)
     write_run(tmp_path, found, lengths, logits, covered=(0, 3))
-    findings = build(read(RUN, BASES, tmp_path), tmp_path / "out")
+    findings = build(read(RunPaths(RUN, tmp_path), BASES), tmp_path / "out")
     assert (findings.battles, findings.scored) == (200, 80)
     assert findings.models["roberta"]["covered"] == 200
     assert findings.models["roberta"]["rows"] == findings.models["tfidf"]["rows"] == 80
@@ -126,10 +127,10 @@ def test_without_curves_names_or_lengths_the_rest_is_reported(tmp_path: Path) ->
     found, lengths, logits = battles(60)
     out = tmp_path / "out"
     write_run(tmp_path, found, lengths, logits)
-    build(read(RUN, BASES, tmp_path), out)
+    build(read(RunPaths(RUN, tmp_path), BASES), out)
     bare = tmp_path / "bare"
     write_run(bare, found.drop(columns=["model_a", "model_b"]), np.ones_like(lengths), logits, ("tfidf",), curves=())
-    build(read(RUN, ["tfidf"], bare), out)
+    build(read(RunPaths(RUN, bare), ["tfidf"]), out)
     # Figures of the earlier report that this one lacks are gone.
     assert {path.stem for path in (out / "figures").iterdir()} == {"losses", "reliability", "position", "confusion"}
     markup = (out / "index.html").read_text()
@@ -143,7 +144,7 @@ def test_battles_without_texts_are_reported(tmp_path: Path) -> None:
     write_run(tmp_path, found, lengths, logits)
     path = tmp_path / "features" / RUN / "train.parquet"
     read_table(path, columns=["id"]).to_parquet(path)
-    inputs = read(RUN, BASES, tmp_path)
+    inputs = read(RunPaths(RUN, tmp_path), BASES)
     assert np.isnan(inputs.lengths).all()
     build(inputs, tmp_path / "out")
     assert "lengths of responses are not known" in (tmp_path / "out" / "index.html").read_text()
@@ -151,7 +152,7 @@ def test_battles_without_texts_are_reported(tmp_path: Path) -> None:
 
 def test_one_name_that_only_meets_itself(tmp_path: Path) -> None:
     write_run(tmp_path, *battles(30, names=("only",)))
-    findings = build(read(RUN, BASES, tmp_path), tmp_path / "out")
+    findings = build(read(RunPaths(RUN, tmp_path), BASES), tmp_path / "out")
     assert findings.appearances.to_dict() == {"only": 60}
     assert len(findings.win_rates) == 0
     assert not (tmp_path / "out" / "figures" / "win_rates.svg").exists()
@@ -161,7 +162,7 @@ def test_many_models_and_bases_fit(tmp_path: Path) -> None:
     names = (*NAMES, *(f"a-model-with-a-rather-long-name-{number}-instruct-2024" for number in range(64)))
     bases = (*BASES, "llama", "gemma2", "one", "two", "three")
     write_run(tmp_path, *battles(500, names=names), bases=bases, curves=("roberta", "llama", "gemma2"))
-    findings = build(read(RUN, bases, tmp_path), tmp_path / "out")
+    findings = build(read(RunPaths(RUN, tmp_path), bases), tmp_path / "out")
     assert list(findings.models) == ["stack", *bases]
     page = Page((tmp_path / "out" / "index.html").read_text())
     assert set(findings.appearances.index) - {NAMES[-1]} <= set(page.words)
@@ -171,17 +172,17 @@ def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
     found, lengths, logits = battles(40)
     write_run(tmp_path, found, lengths, logits)
     with pytest.raises(BadInput, match=r"other\.parquet: no such file"):
-        read(RUN, [*BASES, "other"], tmp_path)
+        read(RunPaths(RUN, tmp_path), [*BASES, "other"])
     features = tmp_path / "features" / RUN / "train.parquet"
     whole = read_table(features)
     whole.iloc[::-1].to_parquet(features)
     with pytest.raises(BadInput, match=r"features/try/train\.parquet: its ids are not the run's"):
-        read(RUN, BASES, tmp_path)
+        read(RunPaths(RUN, tmp_path), BASES)
     whole.to_parquet(features)
-    pd.DataFrame({"step": [1]}).to_csv(tmp_path / "models" / RUN / "roberta" / "fold-0" / "curve.csv")
+    pd.DataFrame({"step": [1]}).to_csv(tmp_path / "models" / "runs" / RUN / "roberta" / "fold-0" / "curve.csv")
     with pytest.raises(BadInput, match=r"curve\.csv: column loss is missing"):
-        read(RUN, BASES, tmp_path)
+        read(RunPaths(RUN, tmp_path), BASES)
     (tmp_path / "oof" / RUN / "metrics.json").unlink()
-    (tmp_path / "models" / RUN / "roberta" / "fold-0" / "curve.csv").unlink()
+    (tmp_path / "models" / "runs" / RUN / "roberta" / "fold-0" / "curve.csv").unlink()
     with pytest.raises(BadInput, match=r"metrics\.json: no such file"):
-        read(RUN, BASES, tmp_path)
+        read(RunPaths(RUN, tmp_path), BASES)

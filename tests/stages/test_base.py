@@ -59,7 +59,7 @@ class Run:
 
     def trained(self) -> dict[str, int]:
         """When each model was finished."""
-        return {path.parent.name: path.stat().st_mtime_ns for path in Path("models/r/small").glob("*/fold.json")}
+        return {path.parent.name: path.stat().st_mtime_ns for path in Path("models/runs/r/small").glob("*/fold.json")}
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_the_best_fold_is_chosen_without_training_again_and_a_refit_is_one_more_
     assert set(trained) == {"fold-0", "fold-1", "fold-2"}
     assert np.array_equal(run.make("small", "small.test_from=best small.checkpoint_minutes=1").probabilities, first)
     best = read_metadata("oof/r/small.parquet")["test_of"]
-    rows = read_table(Path("models/r/small", best.replace(" ", "-"), "test.parquet"))
+    rows = read_table(Path("models/runs/r/small", best.replace(" ", "-"), "test.parquet"))
     assert np.array_equal(run.test(), rows[table.columns(table.MEAN)].to_numpy())
     assert run.trained() == trained
     assert np.array_equal(run.make("small", "small.test_from=refit").probabilities, first)
@@ -102,7 +102,7 @@ def test_a_students_folds_depend_on_its_teachers_rows(run: Run) -> None:
     with pytest.raises(BadInput, match=r"tfidf.pairs.parquet: no such file"):
         run.make("small", clean)
     run.make("tfidf", clean, pairs=True)
-    assert len(list(Path("models/r/tfidf").glob("pair-*/fold.json"))) == 3
+    assert len(list(Path("models/runs/r/tfidf").glob("pair-*/fold.json"))) == 3
     assert not np.array_equal(run.make("small", clean).probabilities, again)
 
 

@@ -61,7 +61,7 @@ def test_the_papers_settings() -> None:
 def test_the_runs_name_stands_in_a_backbones_path() -> None:
     base = load(PARAMS, "sample", "mine")["llama"]
     assert isinstance(base, Transformer)
-    assert base.backbone == "models/mine/tiny/llama"
+    assert base.backbone == "models/runs/mine/tiny/llama"
 
 
 @pytest.mark.parametrize(

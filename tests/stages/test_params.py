@@ -11,7 +11,7 @@ from stages import params
 YAML = """
 run: {bases: [tfidf, small]}
 tfidf: {kind: tfidf}
-small: {kind: transformer, backbone: "models/{run}/tiny/one"}
+small: {kind: transformer, backbone: "models/runs/{run}/tiny/one"}
 profiles:
   user: {tiny: {backbones: {one: {architecture: llama}}}}
   own: {run: {source: sample, bases: [tfidf], jobs: 2, threads: 1}}
@@ -67,7 +67,7 @@ def test_make_is_told_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
     _call(monkeypatch, *USER)
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
     assert "NAMES := tfidf small" in fragment
-    assert "NEEDS_small := models/r/tiny/one/config.json" in fragment
+    assert "NEEDS_small := models/runs/r/tiny/one/config.json" in fragment
     assert "HAS_TEST := " in fragment
     assert "SOURCE := user" in fragment
     shutil.rmtree("battles")
@@ -92,8 +92,8 @@ def test_a_run_is_not_turned_into_another_kind(monkeypatch: pytest.MonkeyPatch) 
 def test_a_tiny_backbone_that_is_not_declared_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(ValueError, match=r"small.backbone = 'models/r/tiny/two', but tiny.backbones has only one"):
-        _call(monkeypatch, *USER, "--overrides", "small.backbone=models/{run}/tiny/two")
+    with pytest.raises(ValueError, match=r"small.backbone = 'models/runs/r/tiny/two', but tiny.backbones has only one"):
+        _call(monkeypatch, *USER, "--overrides", "small.backbone=models/runs/{run}/tiny/two")
     assert not Path("battles").exists()
 
 
@@ -101,7 +101,7 @@ def test_a_student_needs_its_teachers_rows_of_all_folds(monkeypatch: pytest.Monk
     student = "small.teacher.base=tfidf"
     _call(monkeypatch, *USER, "--folds", "1", "--overrides", student)
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
-    assert "NEEDS_small := models/r/tiny/one/config.json oof/r/tfidf.parquet" in fragment
+    assert "NEEDS_small := models/runs/r/tiny/one/config.json oof/r/tfidf.parquet" in fragment
     assert "CLEAN := " in fragment
     folds = {
         name: json.loads(Path(f"battles/r/params/{name}.json").read_text())["folds"] for name in ("small", "tfidf")
@@ -109,7 +109,7 @@ def test_a_student_needs_its_teachers_rows_of_all_folds(monkeypatch: pytest.Monk
     assert folds == {"small": [1], "tfidf": None}
     _call(monkeypatch, *USER, "--overrides", f"{student} small.teacher.clean=true")
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
-    assert "NEEDS_small := models/r/tiny/one/config.json oof/r/tfidf.parquet oof/r/tfidf.pairs.parquet" in fragment
+    assert "NEEDS_small := models/runs/r/tiny/one/config.json oof/r/tfidf.parquet oof/r/tfidf.pairs.parquet" in fragment
     assert "CLEAN := tfidf" in fragment
 
 
@@ -122,3 +122,25 @@ def test_an_edited_file_of_extra_battles_changes_its_base_only(monkeypatch: pyte
     assert set(_call(monkeypatch, *words).values()) == {1}
     Path("extra.csv").write_text("other battles")
     assert {name for name, time in _call(monkeypatch, *words).items() if time != 1} == {"small.json"}
+
+
+def test_models_where_an_earlier_version_kept_them_are_refused_with_the_move(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _call(monkeypatch, *USER)
+    (tmp_path / "models/r/tfidf").mkdir(parents=True)
+    (tmp_path / "models/r/stack").mkdir()
+    with pytest.raises(ValueError, match=r"mkdir -p models/runs/r && mv models/r/stack models/r/tfidf models/runs/r/"):
+        _call(monkeypatch, *USER)
+    # Run as it is typed, the move is all that is needed.
+    (tmp_path / "models/runs/r").mkdir(parents=True)
+    for name in ("stack", "tfidf"):
+        (tmp_path / "models/r" / name).rename(tmp_path / "models/runs/r" / name)
+    _call(monkeypatch, *USER)
+
+
+def test_a_package_of_the_runs_name_is_no_old_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for package in ("models/r/data", "models/r/__pycache__"):
+        (tmp_path / package).mkdir(parents=True)
+    (tmp_path / "models/r/data/__init__.py").touch()
+    _call(monkeypatch, *USER)

@@ -15,9 +15,9 @@ sample: {train: 80, test: 20}
 prepare: {folds: 3}
 tiny: {vocabulary: 400, backbones: {one: {architecture: llama}}}
 tfidf: {kind: tfidf}
-small: {kind: transformer, backbone: "models/{run}/tiny/one", max_length: 128, lora: {rank: 4}, frozen_layers: 1}
+small: {kind: transformer, backbone: "models/runs/{run}/tiny/one", max_length: 128, lora: {rank: 4}, frozen_layers: 1}
 student:
-  {kind: transformer, backbone: "models/{run}/tiny/one", max_length: 128, batching: packed,
+  {kind: transformer, backbone: "models/runs/{run}/tiny/one", max_length: 128, batching: packed,
    extra_train: more.csv, test_from: refit, teacher: {base: small, clean: true}}
 gated: {kind: transformer, backbone: owner/gated}
 profiles: {own: {}}

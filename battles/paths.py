@@ -1,0 +1,73 @@
+"""Where the files of a run lie: one folder per room, named after the run, and nothing outside of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The folders of the run `name`, relative to `root`: the repository, from where `make` starts every step."""
+
+    name: str
+    root: Path = Path()
+
+    @property
+    def battles(self) -> Path:
+        """Checked battles and the fold table."""
+        return self.root / "battles" / self.name
+
+    @property
+    def params(self) -> Path:
+        """Stamps: the resolved settings of every step."""
+        return self.battles / "params"
+
+    @property
+    def truth(self) -> Path:
+        """True vote probabilities of the embedded sample's battles."""
+        return self.battles / "source" / "truth.parquet"
+
+    @property
+    def features(self) -> Path:
+        """Tables of handcrafted features."""
+        return self.root / "features" / self.name
+
+    @property
+    def models(self) -> Path:
+        """Models, a folder for each base and one for the stacker. Beside them `models/` holds code."""
+        return self.root / "models" / "runs" / self.name
+
+    @property
+    def stack(self) -> Path:
+        """The fitted stacker and its studies."""
+        return self.models / "stack"
+
+    @property
+    def oof(self) -> Path:
+        """Out-of-fold and test probabilities, and the figures of the stack."""
+        return self.root / "oof" / self.name
+
+    @property
+    def submission(self) -> Path:
+        """The submission and its manifest."""
+        return self.root / "submission" / self.name
+
+    @property
+    def report(self) -> Path:
+        """The page, its figures and `metrics.json`."""
+        return self.root / "report" / self.name
+
+    def base(self, name: str) -> Path:
+        """The models of one base."""
+        return self.models / name
+
+    def pairs(self, base: str) -> Path:
+        """Rows of a base for its clean students (`oof.pairs`)."""
+        return self.oof / f"{base}.pairs.parquet"
+
+    def predictions(self, base: str) -> Path:
+        """Out-of-fold table of a base or of the stack."""
+        return self.oof / f"{base}.parquet"
+
+    def test_predictions(self, base: str) -> Path:
+        """Predictions of the test battles by a base or by the stack."""
+        return self.oof / f"{base}.test.parquet"
