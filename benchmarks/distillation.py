@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from models.crossfit import FitFold, FoldResult, crossfit
-from models.nested import cross_pairs
+from oof.crossfit import FitFold, FoldResult, crossfit
+from oof.nested import cross_pairs
 from oof.table import MEAN
 
 FOLDS, FRESH = 5, 4000

@@ -25,18 +25,18 @@ from battles.files import write_json
 from battles.reading import read_battles
 from battles.schema import CLASSES
 from benchmarks.random_weights import PAD, configurations, make
-from models import footprint, speed
-from models.adapt import Model
-from models.cards import card, device
-from models.plan import token_counts
-from models.precision import DTYPES
-from models.predicting import predict_logits
-from models.preflight import resolve
 from models.progress import Progress
-from models.quiet import quiet
-from models.settings import Lora, Transformer
-from models.tokens import Encoded
-from models.training import count_steps, train
+from models.transformer.backbone.adapters import Model
+from models.transformer.backbone.device import card, device
+from models.transformer.backbone.precision import DTYPES
+from models.transformer.data.tokenization import Encoded
+from models.transformer.engine.prediction import predict_logits
+from models.transformer.engine.training import count_steps, train
+from models.transformer.library_warnings import quiet
+from models.transformer.planning import memory, throughput
+from models.transformer.planning.plan import token_counts
+from models.transformer.planning.preflight import resolve
+from models.transformer.settings import Lora, Transformer
 from stages.common import code_version, library_versions
 
 # Mean and standard deviation of the logarithm of a battle's tokens, at 4 characters a token: characters of prompt and
@@ -99,7 +99,7 @@ def measure(name: str, settings: Transformer, config: Any, where: torch.device, 
     dtype = DTYPES[settings.dtype]
     model = make(settings, config, where)
     again = settings.model_copy(update={"gradient_checkpointing": False})  # model FLOP: no forward pass is done twice
-    factor = speed.training_factor(again, config.num_hidden_layers)
+    factor = throughput.training_factor(again, config.num_hidden_layers)
 
     def training() -> None:
         targets = np.full((len(some), CLASSES), 1 / CLASSES)
@@ -111,7 +111,7 @@ def measure(name: str, settings: Transformer, config: Any, where: torch.device, 
 
     found: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
-        "computed_training_bytes": footprint.estimate(settings, config, here).total,
+        "computed_training_bytes": memory.estimate(settings, config, here).total,
         "training": timed(training, model, some, factor, where),
     }
     if not longest_only:
@@ -160,7 +160,7 @@ def timed(
     except torch.OutOfMemoryError:
         return {"failed": "out of memory"}
     tokens = float(encoded.lengths.sum())
-    flops = factor * speed.forward_flops(model, tokens, float(np.square(encoded.lengths, dtype=np.float64).sum()))
+    flops = factor * throughput.forward_flops(model, tokens, float(np.square(encoded.lengths, dtype=np.float64).sum()))
     return {
         "battles": len(encoded),
         "battles_per_second": len(encoded) / seconds,
@@ -208,7 +208,7 @@ def main() -> None:
         return
     here = card(where)
     side = 512 if given.tiny else 8192
-    rate = speed.matmul_rate(where, torch.bfloat16 if here.has_bf16 else torch.float16, side, side, side)
+    rate = throughput.matmul_rate(where, torch.bfloat16 if here.has_bf16 else torch.float16, side, side, side)
     print(f"{here.text}: {rate / 1e12:.3g} TFLOP/s in a matrix product of {side}", flush=True)
     results: dict[str, Any] = {
         "card": here.text,

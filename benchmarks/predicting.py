@@ -18,15 +18,15 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from battles.prompt import parts
 from battles.reading import read_battles
-from models.quiet import quiet
+from models.transformer.library_warnings import quiet
 
 quiet()
 
-from models.batching import batches, collate, computed_tokens, training_steps  # noqa: E402  # after the libraries are quiet
-from models.predicting import predict_logits  # noqa: E402
-from models.settings import Transformer  # noqa: E402
-from models.tiny import train_tokenizer  # noqa: E402
-from models.tokens import Encoded, encode  # noqa: E402
+from models.transformer.data.batching import batches, collate, computed_tokens, training_steps  # noqa: E402  # after the libraries are quiet
+from models.transformer.data.tokenization import Encoded, encode  # noqa: E402
+from models.transformer.engine.prediction import predict_logits  # noqa: E402
+from models.transformer.settings import Transformer  # noqa: E402
+from models.transformer.tiny_backbone import train_tokenizer  # noqa: E402
 
 VOCABULARY = 32000
 FIXED = 16

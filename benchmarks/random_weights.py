@@ -6,10 +6,10 @@ import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
 from transformers import Gemma2Config, LlamaConfig, RobertaConfig
 
-from models import skeleton
-from models.adapt import Model, adapt
-from models.precision import DTYPES, quantised_layers
-from models.settings import Transformer
+from models.transformer.backbone import meta_device
+from models.transformer.backbone.adapters import Model, adapt
+from models.transformer.backbone.precision import DTYPES, quantised_layers
+from models.transformer.settings import Transformer
 
 PAD = 0
 
@@ -59,18 +59,18 @@ def configurations(tiny: bool) -> dict[str, Any]:
 
 
 def make(settings: Transformer, config: Any, where: torch.device) -> Model:
-    """A model with random weights, as `models.backbone.load` would give it: quantised, adapted, on the device.
+    """A model with random weights, as `backbone.loading.load` would give it: quantised, adapted, on the device.
 
     `settings` are resolved. With NF4 each matrix is drawn and packed in turn: the whole model never stands in 16 bits.
     """
     torch.manual_seed(settings.seed)
     packed = settings.quantization == "nf4"
-    model = _packed(settings, config, where) if packed else skeleton.bare(settings, config, where=where)
+    model = _packed(settings, config, where) if packed else meta_device.bare(settings, config, where=where)
     return adapt(model, settings).to(where)
 
 
 def _packed(settings: Transformer, config: Any, where: torch.device) -> Any:
-    model = skeleton.bare(settings, config)
+    model = meta_device.bare(settings, config)
     dtype = DTYPES[settings.dtype]
     std = config.initializer_range
     for name, layer in quantised_layers(model):
@@ -88,7 +88,7 @@ def _packed(settings: Transformer, config: Any, where: torch.device) -> Any:
         packed.support_avx512bf16_for_cpu = False  # the gradient would be lost (models.backbone)
         setattr(model.get_submodule(owner), last, packed)
     # Buffers (rotary frequencies, scale of embeddings) do not depend on the layers: those of one layer will do.
-    buffers = dict(skeleton.bare(settings, config, 1, where).named_buffers())
+    buffers = dict(meta_device.bare(settings, config, 1, where).named_buffers())
     for name, module in model.named_modules():
         for key, buffer in module._buffers.items():
             if buffer is not None:

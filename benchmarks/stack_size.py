@@ -16,11 +16,11 @@ import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 
 from battles.swap import NEGATE, SAME
-from models.linear import softmax
-from models.meta import Meta, make_meta
-from models.stack_settings import STACK, Stack
-from models.stacker import stack
+from models.stacking.meta_features import Meta, make_meta
+from models.stacking.settings import STACK, Stack
+from models.stacking.stacker import stack
 from oof.metrics import log_loss
+from oof.probabilities import softmax
 
 BASES = 4
 # Three probabilities of each base.

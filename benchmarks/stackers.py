@@ -22,12 +22,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from models.linear import softmax
-from models.meta import Meta, make_meta
-from models.stack_settings import STACK, Stack
-from models.stacker import stack
-from oof import elsewhere
+from models.stacking.meta_features import Meta, make_meta
+from models.stacking.settings import STACK, Stack
+from models.stacking.stacker import stack
+from oof import external
 from oof.metrics import calibrated_error, expected_calibration_error, log_loss
+from oof.probabilities import softmax
 
 BASES = ("llm_1", "llm_2", "tfidf", "embedding")
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Probabilities by base of the rows that every base covers, and their votes."""
-    found = elsewhere.read(path, BASES, [])
+    found = external.read(path, BASES, [])
     return dict(found.probabilities), found.labels
 
 

@@ -17,13 +17,13 @@ import numpy as np
 from battles.prompt import parts
 from battles.reading import read_battles
 from benchmarks.prepare import COMPETITION_ROWS
-from models.quiet import quiet
+from models.transformer.library_warnings import quiet
 
 quiet()
 
-from models.settings import Transformer  # noqa: E402  # after the libraries are quiet
-from models.tiny import train_tokenizer  # noqa: E402
-from models.token_cache import encode_once  # noqa: E402
+from models.transformer.data.token_cache import encode_once  # noqa: E402
+from models.transformer.settings import Transformer  # noqa: E402  # after the libraries are quiet
+from models.transformer.tiny_backbone import train_tokenizer  # noqa: E402
 
 VOCABULARY = 32000
 

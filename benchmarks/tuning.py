@@ -22,14 +22,14 @@ from sklearn.model_selection import PredefinedSplit
 
 from benchmarks.stack_size import draw
 from benchmarks.stackers import read
-from models.boosters import Start, fit_booster
-from models.inner import Level1
-from models.linear import softmax
-from models.meta import Meta, make_meta
-from models.regression import Regression, Strength
-from models.residual import columns, fixed_params
-from models.stack_settings import Stack
+from models.stacking.boosters import Start, fit_booster
+from models.stacking.inner_cv import Level1
+from models.stacking.logistic import Regression, Strength
+from models.stacking.meta_features import Meta, make_meta
+from models.stacking.residual_booster import columns, fixed_params
+from models.stacking.settings import Stack
 from oof.metrics import log_loss
+from oof.probabilities import softmax
 
 
 def main() -> None:

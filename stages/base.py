@@ -18,12 +18,12 @@ from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.schema import labels
 from battles.settings import Section
-from models.crossfit import FitFold, crossfit
-from models.nested import cross_pairs
-from models.quiet import quiet
-from models.settings import Transformer
-from models.tfidf_settings import Tfidf
+from models.tfidf.settings import Tfidf
+from models.transformer.library_warnings import quiet
+from models.transformer.settings import Transformer
 from oof import table
+from oof.crossfit import FitFold, crossfit
+from oof.nested import cross_pairs
 from oof.pairs import read_pairs, write_pairs
 from stages.common import code_version, guarded, has_test, library_versions, parser, stamp
 from stages.config import BASE_KINDS
@@ -102,22 +102,22 @@ def _in_step(asked: int, settings: Section) -> Callable[[FitFold], AbstractConte
     if not isinstance(settings, Transformer):
         return nullcontext
     quiet()
-    from models import processes
+    from models.transformer.engine import distributed
 
-    processes.require(asked)
-    return processes.in_step
+    distributed.require(asked)
+    return distributed.in_step
 
 
 def _fit_folds(name: str, settings: Section, battles: Any, test: Any, extra: Any, guides: Any, folder: Path) -> FitFold:
     """The base's fold function; its libraries are imported only here, as torch takes seconds."""
     if isinstance(settings, Transformer):
-        from models import transformer
+        from models.transformer import base_model
 
-        return transformer.fit_folds(name, settings, battles, test, folder, extra, guides)
+        return base_model.fit_folds(name, settings, battles, test, folder, extra, guides)
     assert isinstance(settings, Tfidf)
-    from models import tfidf
+    from models.tfidf import model
 
-    return tfidf.fit_folds(settings, battles, test)
+    return model.fit_folds(settings, battles, test)
 
 
 def _backbone_hash(settings: Section) -> str | None:

@@ -11,9 +11,9 @@ from pydantic import Field, ValidationError
 from battles.errors import BadInput
 from battles.settings import Prepare, Sample, Section
 from features.settings import Features
-from models.settings import Teacher, Tiny, Transformer
-from models.stack_settings import CANDIDATES, STACK, Stack
-from models.tfidf_settings import Tfidf
+from models.stacking.settings import CANDIDATES, STACK, Stack
+from models.tfidf.settings import Tfidf
+from models.transformer.settings import Teacher, Tiny, Transformer
 
 BASE_KINDS: dict[str, type[Section]] = {"transformer": Transformer, "tfidf": Tfidf}
 TINY_ROOT = "models/runs/{run}/tiny"

@@ -14,7 +14,7 @@ from battles.errors import BadInput
 from battles.files import content_hash, file_hash, write_if_changed
 from battles.paths import RunPaths
 from battles.settings import Prepare, Section
-from models.settings import Tiny, Transformer
+from models.transformer.settings import Tiny, Transformer
 from stages import config
 from stages.common import guarded, parser
 

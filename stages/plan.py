@@ -9,8 +9,8 @@ from battles.errors import BadInput
 from battles.files import read_table
 from battles.paths import RunPaths
 from battles.reading import read_battles
-from models.quiet import quiet
-from models.settings import Tiny, TinyBackbone, Transformer
+from models.transformer.library_warnings import quiet
+from models.transformer.settings import Tiny, TinyBackbone, Transformer
 from stages.common import guarded, has_test, parser, section, stamp
 from stages.config import BASE_KINDS, TINY_ROOT
 
@@ -31,10 +31,11 @@ def main() -> None:
     test = len(read_table(room / "test.parquet", columns=["id"])) if has_test(run) else 0
     tiny, _ = section(run, "tiny", Tiny)
     quiet()
-    from models import cards, plan  # torch and transformers: only once the input is known to be there
+    from models.transformer.backbone import device  # torch and transformers: only once the input is known to be there
+    from models.transformer.planning import plan  # torch and transformers: only once the input is known to be there
 
-    where = cards.device()
-    card = cards.card(where)
+    where = device.device()
+    card = device.card(where)
     numbers = folds["fold"].nunique()
     print(
         f"run {run}: {len(battles)} battles, {test} to predict, {numbers} folds, on {card.text} with "

@@ -10,14 +10,14 @@ from battles.errors import BadInput
 from battles.files import read_metadata, read_table, write_json
 from battles.paths import RunPaths
 from battles.schema import labels
-from models import stack_files, stack_inputs
-from models.linear import softmax
 from models.progress import Progress
-from models.stack_settings import STACK, Stack
-from models.stacker import Nested, describe, leave_one_out, stack
-from models.suspect import suspects
+from models.stacking import inputs, serialization
+from models.stacking.settings import STACK, Stack
+from models.stacking.stacker import Nested, describe, leave_one_out, stack
 from oof import table
+from oof.leakage import suspects
 from oof.metrics import calibrated_error
+from oof.probabilities import softmax
 from report.scores import score, text_table
 from stages.common import code_version, guarded, has_test, library_versions, parser, section, stamp
 
@@ -35,7 +35,7 @@ def main() -> None:
     names: list[str] = about["bases"]
     folds = read_table(paths.battles / "folds.parquet")
     bases = {name: paths.predictions(name) for name in names}
-    meta, probabilities, covered = stack_inputs.training_inputs(bases, paths.features / "train.parquet", folds)
+    meta, probabilities, covered = inputs.training_inputs(bases, paths.features / "train.parquet", folds)
     if not covered.all():
         left = int((~covered).sum())
         print(f"stack: {left} of {len(covered)} battles are left out, as their folds were not run by every base")
@@ -61,7 +61,7 @@ def main() -> None:
     seconds = time.perf_counter() - started
 
     about_stack = {"bases": names, "settings": settings.model_dump()}
-    stack_files.save(paths.stack, nested.final.models, nested.shipped, about_stack)
+    serialization.save(paths.stack, nested.final.models, nested.shipped, about_stack)
     metadata: dict[str, Any] = {
         "base": STACK,
         "backbone": "stacker",
@@ -99,7 +99,7 @@ def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
 def _predict_test(paths: RunPaths, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:
     ids = read_table(paths.battles / "test.parquet", columns=["id"])["id"]
     bases = {name: paths.test_predictions(name) for name in names}
-    meta = stack_inputs.test_inputs(bases, paths.features / "test.parquet", ids)
+    meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
     probabilities = softmax(nested.final.models[nested.shipped].logits(meta))
     table.write_test(paths.test_predictions(STACK), ids.tolist(), {table.MEAN: probabilities}, metadata)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from battles.files import read_metadata, read_table, write_json
 from battles.paths import RunPaths
 from battles.schema import ID, WINNERS, labels
-from models.stack_settings import STACK
+from models.stacking.settings import STACK
 from oof.table import read_test
 from report.gap import expected_log_loss, share_closed
 from report.scores import text_table

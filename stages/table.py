@@ -8,7 +8,7 @@ from battles.folds import fold_hash, split
 from battles.paths import RunPaths
 from battles.schema import ID, WINNERS
 from battles.settings import Prepare
-from oof import elsewhere, table
+from oof import external, table
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     settings, _ = section(run, "prepare", Prepare)
     paths = RunPaths(run)
     source = stamp(run, "inputs")["table"]
-    found = elsewhere.read(source["path"], source["bases"], source["features"])
+    found = external.read(source["path"], source["bases"], source["features"])
     groups = found.ids if found.groups is None else found.groups
     numbers = found.folds if found.folds is not None else split(found.labels, groups, settings.folds, settings.seed)
     folds = pd.DataFrame({ID: found.ids, "fold": numbers, "group": groups})

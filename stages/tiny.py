@@ -2,8 +2,8 @@
 
 from battles.files import read_table
 from battles.paths import RunPaths
-from models.quiet import quiet
-from models.settings import Tiny
+from models.transformer.library_warnings import quiet
+from models.transformer.settings import Tiny
 from stages.common import guarded, parser, section
 
 
@@ -15,9 +15,9 @@ def main() -> None:
     paths = RunPaths(given.run)
     battles = read_table(paths.battles / "train.parquet")
     quiet()
-    from models import tiny  # torch and transformers: only once the input is known to be there
+    from models.transformer import tiny_backbone  # torch and transformers: only once the input is known to be there
 
-    tiny.make(given.name, settings, battles, paths.models / "tiny" / given.name)
+    tiny_backbone.make(given.name, settings, battles, paths.models / "tiny" / given.name)
 
 
 if __name__ == "__main__":

@@ -51,9 +51,10 @@ class Project:
 def copy_project(folder: Path) -> Project:
     """Copies sources, Makefile and params; `.venv` is a stand-in that starts this interpreter."""
     for room in ROOMS:
-        (folder / room).mkdir(parents=True)
-        for source in (ROOT / room).glob("*.py"):
-            shutil.copy2(source, folder / room)
+        for source in (ROOT / room).rglob("*.py"):
+            target = folder / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
     for name in ("Makefile", "params.yaml", "requirements.txt"):
         shutil.copy2(ROOT / name, folder)
     python = folder / ".venv" / "bin" / "python"

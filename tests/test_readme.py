@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from battles.prompt import parts
-from models.transformer import fit_folds
+from models.transformer.base_model import fit_folds
 from oof.table import PLAIN
-from tests.models.checkpoints import battles, make_checkpoint, settings
+from tests.models.transformer.checkpoints import battles, make_checkpoint, settings
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,10 +9,10 @@ from bitsandbytes.nn import Linear4bit
 
 from benchmarks import gpu
 from benchmarks.random_weights import configurations, make
-from models import footprint
-from models.cards import card
-from models.preflight import resolve
-from tests.models.checkpoints import battles
+from models.transformer.backbone.device import card
+from models.transformer.planning import memory
+from models.transformer.planning.preflight import resolve
+from tests.models.transformer.checkpoints import battles
 
 CPU = torch.device("cpu")
 
@@ -59,7 +59,7 @@ def test_random_nf4_weights_are_what_loading_would_give() -> None:
     assert all(m.weight.dtype == torch.uint8 for m in packed)
     assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert trained == footprint.estimate(settings, config, card(CPU)).trained_parameters
+    assert trained == memory.estimate(settings, config, card(CPU)).trained_parameters
     ids = torch.arange(5, 37)[None]
     model.train()(input_ids=ids).logits.square().sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from models.quiet import quiet
+from models.transformer.library_warnings import quiet
 
 quiet()
 
-from tests.models.checkpoints import ARCHITECTURES, make_checkpoint  # noqa: E402  # after the libraries are quiet
+from tests.models.transformer.checkpoints import ARCHITECTURES, make_checkpoint  # noqa: E402  # after the libraries are quiet
 
 
 @pytest.fixture(scope="session")

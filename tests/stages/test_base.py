@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.quiet import quiet
+from models.transformer.library_warnings import quiet
 
 quiet()
 
@@ -17,7 +17,7 @@ from battles.sample import generate  # noqa: E402
 from battles.settings import Sample  # noqa: E402
 from oof import table  # noqa: E402
 from stages import base, params, prepare  # noqa: E402
-from tests.models.checkpoints import make_checkpoint  # noqa: E402
+from tests.models.transformer.checkpoints import make_checkpoint  # noqa: E402
 
 DATA = generate(Sample(train=50, test=10, seed=3))
 YAML = """

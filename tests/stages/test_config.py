@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from battles.errors import BadInput
-from models.settings import Lora, Teacher, Transformer
+from models.transformer.settings import Lora, Teacher, Transformer
 from stages.config import Run, load
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -1,0 +1,99 @@
+"""Which attention implementation a base runs with, by architecture and card."""
+
+import re
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from battles.errors import BadInput
+from models.transformer.backbone.device import BF16_SINCE, Card
+from models.transformer.settings import Transformer
+
+SOFTCAPPING_SINCE = (2, 6)  # FlashAttention's first release that caps attention logits, as Gemma 2 does
+# Heads wider than this need more of a card's shared memory for the gradient of flex attention than Ada and consumer
+# Ampere cards have (about 100 kB; A100 and later server cards have over 160).
+WIDE_HEAD, WIDE_HEAD_MEMORY = 128, 160_000
+SUPPORT = {
+    "sdpa": "_supports_sdpa",
+    "flex_attention": "_supports_flex_attn",
+    "flash_attention_2": "_supports_flash_attn",
+}
+
+
+def choose(settings: Transformer, config: Any, card: Card) -> str:
+    """As set, once checked; or, for `auto`, flex on cards that can train with it, else sdpa, else eager.
+
+    Flex skips what lies between packed battles. It is passed over on the CPU, where it has no gradient, on cards before
+    Ampere, and for models that drop attention weights (RoBERTa). Gemma 2 has no sdpa: its capped attention logits are
+    in eager, flex and FlashAttention only. FlashAttention is only taken when asked for by name. Raises BadInput for
+    what the architecture, the installation or the card lacks.
+    """
+    able = [name for name in SUPPORT if getattr(_model_class(settings, config), SUPPORT[name])]
+    if settings.attention == "auto":
+        if "flex_attention" in able and _flex_trains(config, card):
+            return "flex_attention"
+        return "sdpa" if "sdpa" in able else "eager"
+    if settings.attention != "eager" and settings.attention not in able:
+        raise BadInput(
+            f"attention: {settings.attention}, which {config.model_type} ({settings.backbone}) does not have; "
+            f"use auto, eager{''.join(f', {name}' for name in able if name != 'flash_attention_2')}"
+        )
+    if settings.attention == "flash_attention_2":
+        _check_flash(config, card)
+    return settings.attention
+
+
+def check_training(attention: str, config: Any, card: Card) -> None:
+    """Refuses to train where flex attention has no gradient: on the CPU, and with dropout on attention weights."""
+    if attention != "flex_attention":
+        return
+    if card.kind == "cpu":
+        raise BadInput("attention: flex_attention has no gradient on the CPU; use auto there")
+    if dropout := _dropout(config):
+        raise BadInput(
+            f"attention: flex_attention cannot drop attention weights, and {config.model_type} does with {dropout}; "
+            "use auto"
+        )
+
+
+def _flex_trains(config: Any, card: Card) -> bool:
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    enough = width <= WIDE_HEAD or card.shared_memory >= WIDE_HEAD_MEMORY
+    return card.kind == "cuda" and card.capability >= BF16_SINCE and enough and not _dropout(config)
+
+
+def _dropout(config: Any) -> float:
+    """The share of attention weights that training drops."""
+    found: float = getattr(config, "attention_dropout", getattr(config, "attention_probs_dropout_prob", 0.0))
+    return found
+
+
+def _model_class(settings: Transformer, config: Any) -> type[torch.nn.Module]:
+    """The class that classifies sequences with this architecture."""
+    try:
+        found: type[torch.nn.Module] = AutoModelForSequenceClassification._model_mapping[type(config)]
+    except KeyError:
+        raise BadInput(
+            f"backbone: {settings.backbone} is a {config.model_type}, and transformers has no classifier of it; "
+            "take RoBERTa, DeBERTa, Llama, Gemma 2, Qwen 2 or another that has one"
+        ) from None
+    return found
+
+
+def _check_flash(config: Any, card: Card) -> None:
+    try:
+        installed = version("flash_attn")
+    except PackageNotFoundError:
+        raise BadInput(
+            "attention: flash_attention_2, but flash-attn is not installed; install it or use auto"
+        ) from None
+    if card.kind == "cpu" or card.capability < BF16_SINCE:
+        raise BadInput(f"attention: flash_attention_2 needs compute capability 8.0, this is {card.text}; use auto")
+    numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[:2])
+    if getattr(config, "attn_logit_softcapping", None) and numbers < SOFTCAPPING_SINCE:
+        raise BadInput(
+            f"attention: flash_attention_2, but flash-attn {installed} cannot cap logits as {config.model_type} does; "
+            f"install {'.'.join(map(str, SOFTCAPPING_SINCE))} or later, or use auto"
+        )

@@ -1,0 +1,64 @@
+"""Packing: battles laid end to end as one sequence. Which architectures and attentions allow it, and their masks."""
+
+from typing import Any
+
+import torch
+from torch.nn.attention.flex_attention import create_block_mask
+
+from battles.errors import BadInput
+from models.transformer.settings import Transformer
+
+# Decoders that see packed sequences by restarting positions alone, and encoders that need to be told. RoBERTa's family
+# counts positions from pad_token_id + 1.
+DECODERS = ("llama", "gemma2", "mistral", "qwen2", "qwen3")
+ENCODERS = ("roberta", "xlm-roberta", "camembert")
+# FlexAttention is compiled for every length of pack anew, so a pack is filled up to a 16th of the budget, in whole
+# blocks of the attention mask: then there are 16 lengths at most.
+FLEX_LENGTHS, FLEX_BLOCK = 16, 128
+
+
+def filling(kind: str, attention: str, settings: Transformer) -> int:
+    """What packs of an architecture (`model_type`) are filled up to a multiple of, or 0 where batches are padded.
+
+    1 is: not filled up. They are packs as set, or where the attention leaves out what lies between two sequences.
+    Raises BadInput for `batching: packed` on an architecture whose packing is not known to be right.
+    """
+    known = kind in DECODERS + ENCODERS
+    if settings.batching == "packed" and not known:
+        raise BadInput(
+            f"batching: packed, but {settings.backbone} is of type {kind}; only "
+            f"{', '.join(DECODERS + ENCODERS)} are known to keep packed battles apart: set it to padded"
+        )
+    fits = known and attention.startswith(("flash", "flex"))
+    if settings.batching == "padded" or (settings.batching == "auto" and not fits):
+        return 0
+    if not attention.startswith("flex"):
+        return 1
+    return max(settings.tokens_per_batch // FLEX_LENGTHS // FLEX_BLOCK, 1) * FLEX_BLOCK
+
+
+def pack_multiple(model: Any, settings: Transformer) -> int:
+    """`filling` of a loaded model, and torch's compiler is made ready for packs of its attention."""
+    attention = model.config._attn_implementation
+    multiple = filling(model.config.model_type, attention, settings)
+    if multiple and attention.startswith("flex"):
+        # Left alone, torch would compile once for all lengths after the second; on a CPU that kernel does not compile.
+        torch._dynamo.config.automatic_dynamic_shapes = False
+        torch._dynamo.config.recompile_limit = 4 * FLEX_LENGTHS
+    return multiple
+
+
+def block_diagonal_mask(sequence: torch.Tensor, flex: bool, weight: torch.Tensor) -> Any:
+    """The attention mask that keeps the tokens of different sequences apart; `sequence` is int64 (tokens,)."""
+    total, where = len(sequence), sequence.device
+    if flex:
+
+        def same(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+            return sequence[query] == sequence[key]
+
+        return create_block_mask(same, 1, None, total, total, device=where, _compile=True)
+    # A float mask: RoBERTa's eager attention adds what it is given, so that a bool mask would be wrong in silence.
+    cast = torch.is_autocast_enabled(where.type)
+    dtype = torch.get_autocast_dtype(where.type) if cast else weight.dtype
+    mask = torch.zeros(1, 1, total, total, dtype=dtype, device=where)
+    return mask.masked_fill_(sequence[:, None] != sequence[None], torch.finfo(dtype).min)

@@ -1,0 +1,85 @@
+"""Number formats: the type that a base computes in, and how its frozen weights are stored."""
+
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig
+
+from battles.errors import BadInput
+from models.transformer.backbone.device import Card, card
+from models.transformer.settings import Transformer
+
+HEADS = ["score", "classifier"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# The oldest cards that bitsandbytes has kernels for (its installation guide): int8 products need Turing's.
+CAPABILITY = {"int8": (7, 5), "nf4": (6, 0)}
+NF4_BLOCK = 64
+
+
+def choose_dtype(settings: Transformer, where: Card) -> str:
+    """As set, once checked; or, for `auto`, bf16 on cards that have it, fp16 on older ones, fp32 on the CPU.
+
+    Raises BadInput for a type that the device cannot train in.
+    """
+    if settings.dtype == "auto":
+        if where.kind == "cpu":
+            return "float32"
+        return "bfloat16" if where.has_bf16 else "float16"
+    if settings.dtype == "bfloat16" and not where.has_bf16:
+        raise BadInput(f"dtype: bfloat16 needs compute capability 8.0, this is {where.text}; use auto or float16")
+    if settings.dtype == "float16" and where.kind == "cpu":
+        raise BadInput("dtype: float16 cannot be trained on the CPU; use auto, float32 or bfloat16")
+    return settings.dtype
+
+
+def resolve_dtype(settings: Transformer, where: torch.device) -> torch.dtype:
+    """The type that a base computes in on a device (`choose_dtype`)."""
+    return DTYPES[choose_dtype(settings, card(where))]
+
+
+def check_quantization(settings: Transformer, model: torch.nn.Module, where: Card) -> None:
+    """Refuses a quantisation that the device has no kernels for, or gets wrong on this model (weights not needed).
+
+    bitsandbytes 0.50 gives wrong NF4 weights on the CPU where a block of 64 crosses two rows (relative error 0.4
+    instead of 0.09).
+    """
+    if where.kind == "cuda":
+        least = CAPABILITY.get(settings.quantization, (0, 0))
+        if where.capability < least:
+            fix = "nf4 or none" if settings.quantization == "int8" else "none"
+            raise BadInput(
+                f"quantization: {settings.quantization} needs compute capability {'.'.join(map(str, least))}, this is "
+                f"{where.text}; use {fix}"
+            )
+    elif settings.quantization == "nf4":
+        for name, module in quantised_layers(model):
+            if module.in_features % NF4_BLOCK:
+                raise BadInput(
+                    f"quantization: nf4, but {name} of {settings.backbone} has {module.in_features} inputs, no "
+                    f"multiple of {NF4_BLOCK}, which bitsandbytes gets wrong on the CPU; use int8 or none"
+                )
+
+
+def quantised_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
+    """The linear layers of a backbone that quantised loading replaces: all but those of the head."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not any(part in HEADS for part in name.split("."))
+    ]
+
+
+def loading_options(settings: Transformer, dtype: torch.dtype) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for a quantised backbone; empty for `none`. The head stays whole."""
+    if settings.quantization == "int8":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=HEADS)}
+    if settings.quantization == "nf4":
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=HEADS,
+        )
+        return {"quantization_config": config}
+    return {}

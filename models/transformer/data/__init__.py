@@ -1,0 +1,1 @@
+"""Battles as tokens, batches and training targets."""

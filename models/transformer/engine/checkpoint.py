@@ -1,0 +1,116 @@
+"""The state of a training between two optimizer steps, in one file, so that a killed fold goes on from there.
+
+It holds the trained parameters (never the frozen backbone, which loads again from where it came), the optimizer's and
+the schedule's state, the gradient scaler's of half precision, the random generators that draw dropout, and the curve.
+The order of the battles is drawn from the seed before the first step and need not be kept. On a CPU a training
+that goes on from here ends in the same bits as one that was never disturbed.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from battles.files import atomic
+from models.transformer.engine import distributed, fsdp
+from models.transformer.engine.optimizer import page_again
+
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
+
+Curve = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What changes while training; `scaler` only in half precision on a GPU."""
+
+    model: torch.nn.Module
+    optimizer: Any
+    scheduler: Any
+    scaler: Any | None
+
+
+def save(path: Path, parts: Parts, curve: Curve) -> None:
+    """Writes the state after `len(curve)` steps: under a temporary name, synced, then renamed over the last one.
+
+    Where the weights are sharded all processes call it, as all have a part of the state; the leader writes.
+    """
+    state = {
+        "libraries": _versions(),
+        "trained": {name: fsdp.whole(value) for name, value in _trained(parts.model)},
+        "optimizer": fsdp.whole_states(parts.optimizer),
+        "scheduler": parts.scheduler.state_dict(),
+        "scaler": None if parts.scaler is None else parts.scaler.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "curve": curve,
+    }
+    if not distributed.state().is_main_process:
+        return
+    with atomic(path) as temporary:
+        torch.save(state, temporary)
+
+
+def restore(path: Path, parts: Parts, say: Callable[[str], None] = print) -> Curve:
+    """Puts a checkpoint's state into `parts` and returns its curve; an empty one when there is nothing to go on from.
+
+    A file that is damaged, of another shape of model or of other library versions is named by `say` and left alone;
+    `parts` are as they were then.
+    """
+    for left_over in path.parent.glob(f".{path.name}.*.tmp"):  # of a process killed while it wrote
+        left_over.unlink()
+    if not path.exists():
+        return []
+    state, problem = _read(path, parts)
+    if state is None:
+        say(f"{path}: {problem}; the fold is trained from its beginning")
+        return []
+    with torch.no_grad():
+        for name, parameter in _trained(parts.model):
+            parameter.copy_(fsdp.like(state["trained"][name], parameter))
+    parts.optimizer.load_state_dict(fsdp.sharded_states(state["optimizer"], parts.optimizer))
+    bare = getattr(parts.optimizer, "optimizer", parts.optimizer)
+    if getattr(bare, "is_paged", False):
+        page_again(bare)
+    parts.scheduler.load_state_dict(state["scheduler"])
+    if parts.scaler is not None and state["scaler"] is not None:
+        parts.scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["random"])
+    # On another number of cards dropout goes on with other draws; the training itself is as valid.
+    if state["random_cuda"] and len(state["random_cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    curve: Curve = state["curve"]
+    return curve
+
+
+def _read(path: Path, parts: Parts) -> tuple[Mapping[str, Any] | None, str]:
+    """The state, or None and why it cannot be taken."""
+    try:
+        # torch does not compare the checksums that it writes: a flipped bit would pass as a weight.
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            return None, f"damaged checkpoint (checksum of {broken})"
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        return None, f"damaged checkpoint ({' '.join(str(error).split())[:120]})"
+    if state["libraries"] != _versions():
+        changed = [f"{name} {found}" for name, found in state["libraries"].items() if found != version(name)]
+        return None, f"the checkpoint was written by {', '.join(changed)}"
+    shapes = {name: value.shape for name, value in _trained(parts.model)}
+    if {name: value.shape for name, value in state["trained"].items()} != shapes:
+        return None, "the checkpoint is of another model"
+    return state, ""
+
+
+def _trained(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [(name, p.detach()) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}

@@ -1,0 +1,98 @@
+"""Logits of a micro-batch, padded or packed: the one way in which prediction and training call a model.
+
+Padded, the rows stand one below the other, filled up to the longest. Packed, they are laid end to end as one row with
+positions that restart; it saves the filling, and suits attention that never computes what lies between two battles
+(FlexAttention's block mask, FlashAttention's sequence bounds). Either way the backbone is called and the head gets the
+hidden state of each battle's last token (decoders) or first token (RoBERTa). The class around the backbone would take
+one row per pack, and the last token that is not the pad token, which is another one where the text holds that token.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from models.transformer.backbone.packing import DECODERS, ENCODERS, block_diagonal_mask
+from models.transformer.data.batching import collate
+from models.transformer.data.tokenization import Encoded
+
+
+def forward(
+    model: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, multiple: int
+) -> torch.Tensor:
+    """Logits, float32 (rows, 3), of the battles at `rows`; `swapped`, bool (rows,), shows response B first.
+
+    `multiple` is `pack_multiple`'s. `model` is a bare or PEFT model, not one wrapped for several processes. The head
+    computes in fp32, whatever the backbone does.
+    """
+    where = next(model.parameters()).device
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    kind = bare.config.model_type
+    if kind not in DECODERS + ENCODERS:
+        logits: torch.Tensor = model(**collate(encoded, rows, swapped, pad, where)).logits
+        return logits.float()
+    backbone = getattr(bare, bare.base_model_prefix)
+    lengths = torch.from_numpy(encoded.lengths[rows])
+    inputs: dict[str, Any]
+    if multiple:
+        inputs = _pack(backbone, encoded, rows, swapped, pad, multiple, where)
+        ends = lengths.cumsum(0)
+        at = ends - lengths if kind in ENCODERS else ends - 1
+        row = torch.zeros_like(at)
+    else:
+        inputs = dict(collate(encoded, rows, swapped, pad, where))
+        if kind in DECODERS or bool((lengths == lengths.max()).all()):
+            # No mask: a causal model's tokens never see the filling, which stands behind them. With one, sdpa would
+            # leave its fast kernels and lay out rows x longest x longest.
+            inputs["attention_mask"] = None
+        at = torch.zeros_like(lengths) if kind in ENCODERS else lengths - 1
+        row = torch.arange(len(rows))
+    hidden = backbone(**inputs, use_cache=False).last_hidden_state[row.to(where), at.to(where)]
+    with torch.autocast(where.type, enabled=False):
+        if kind in ENCODERS:
+            return bare.classifier(hidden.float()[:, None])  # takes the first token
+        return bare.score(hidden.float())
+
+
+class Scorer(torch.nn.Module):
+    """`forward` as a module, which accelerate can wrap for several processes."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *arguments: Any) -> torch.Tensor:
+        """Logits, as `engine.forward.forward` gives them."""
+        return forward(self.model, *arguments)
+
+
+def _pack(
+    backbone: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, multiple: int, where: torch.device
+) -> dict[str, Any]:
+    """The backbone's inputs for battles laid end to end, filled up by pads as sequences of their own."""
+    sequences = [encoded.sequence(int(row), bool(flag)) for row, flag in zip(rows, swapped, strict=True)]
+    filling = -sum(len(ids) for ids in sequences) % multiple
+    encoder = backbone.config.model_type in ENCODERS
+    start = backbone.embeddings.padding_idx + 1 if encoder else 0
+    ids = np.concatenate([*sequences, np.full(filling, pad)])
+    positions = np.concatenate([*(np.arange(len(ids)) for ids in sequences), np.zeros(filling, dtype=np.int64)])
+    inputs: dict[str, Any] = {
+        "input_ids": torch.from_numpy(ids.astype(np.int64))[None].to(where, non_blocking=True),
+        # Where a position does not follow on the one before, another sequence begins.
+        "position_ids": torch.from_numpy(positions + start)[None].to(where, non_blocking=True),
+        "attention_mask": None,
+    }
+    lengths = [len(ids) for ids in sequences] + [filling] * bool(filling)
+    implementation = backbone.config._attn_implementation
+    if implementation.startswith("flash"):
+        # transformers would find them in the positions, anew and with a wait for the GPU in every layer.
+        bounds = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32).to(where, non_blocking=True)
+        longest = max(lengths)
+        inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
+    elif encoder:
+        sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(where)
+        inputs["attention_mask"] = block_diagonal_mask(
+            sequence, implementation == "flex_attention", next(backbone.parameters())
+        )
+    return inputs

@@ -1,0 +1,1 @@
+"""What a base will take before it is loaded: checks, memory, time, disk."""

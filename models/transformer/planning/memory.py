@@ -1,0 +1,164 @@
+"""Memory that training a base takes, computed from its configuration: nothing is loaded or downloaded.
+
+    total = weights + trained x (4 + 4) + optimizer + max(step, temporary)
+
+- `weights`: frozen parameters and buffers, as stored. Of a matrix with n entries and r rows, NF4 with double
+  quantisation takes n/2 bytes, a byte for each block of 64, 4 for each 256 blocks, and 1,092 for its tables; int8 takes
+  n + 4 r bytes. The table of token embeddings and the head are never quantised.
+- `trained`: parameters with a gradient, each with 4 bytes of value and 4 of gradient.
+- `optimizer`: AdamW's two moments of each. They take 8 bytes; in 8 bits, as bitsandbytes keeps those of tensors of
+  4,096 numbers and more, 2 bytes and for each block of 256 two scales of 4. Paged, those of tensors of 100,000 numbers
+  and more may leave a card for the host's memory and are not counted on it; most of an adapter's tensors are smaller.
+- `step`: what a micro-batch of `tokens_per_batch` tokens keeps and makes at its fullest moment
+  (`planning.activations`): rows of `max_length` tokens, or one pack. It is run for two and three trained layers and is
+  linear in their number.
+- `temporary`: AdamW's square roots, 4 bytes each, when the step's memory is free again; the 8-bit kernels need none.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from models.transformer.backbone import meta_device
+from models.transformer.backbone.adapters import Model
+from models.transformer.backbone.device import Card
+from models.transformer.backbone.packing import DECODERS, ENCODERS, filling
+from models.transformer.backbone.precision import DTYPES, NF4_BLOCK, quantised_layers
+from models.transformer.planning import activations
+from models.transformer.settings import Transformer
+
+ABSMAX_BLOCK = 256
+NF4_TABLES = 4 * (16 + 256 + 1)  # levels of a weight, levels of a block's scale, their mean
+GRADIENT, MOMENTS, TEMPORARY = 4, 8, 4  # bytes per trained parameter
+# Numbers in a tensor from which bitsandbytes keeps its moments in 8 bits, and pages them; numbers that share a scale.
+EIGHT_BIT_SINCE, PAGED_SINCE, MOMENTS_BLOCK = 4096, 100_000, 256
+FUSED = ("flex_attention", "flash_attention_2")  # they tell what must not be seen without a matrix
+STACKS = (2, 3)  # numbers of trained layers that a step is run for
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by purpose; `parameters` and `trained_parameters` are counts. `rows` x `tokens` is the micro-batch.
+
+    `packed` says that its rows are one pack of battles; `paged` moments may leave the card and are not in the total.
+    """
+
+    parameters: int
+    trained_parameters: int
+    rows: int
+    tokens: int
+    packed: bool
+    weights: int
+    trained: int
+    gradients: int
+    optimizer: int
+    paged: int
+    step: int
+
+    @property
+    def total(self) -> int:
+        """The fullest moment of training, in bytes."""
+        return self.weights + self.trained + self.gradients + self.optimizer + self.step
+
+
+def estimate(settings: Transformer, config: Any, where: Card) -> Memory:
+    """Memory of training with resolved settings (`planning.preflight`) on a device, whether or not it fits there."""
+    model = meta_device.adapted(settings, meta_device.bare(settings, config))
+    sizes = [p.numel() for p in model.parameters() if p.requires_grad]
+    trained = sum(sizes)
+    moments = moments_bytes(sizes, settings.optimizer)
+    large = [size for size in sizes if size >= PAGED_SINCE]
+    pages = settings.optimizer == "paged_adamw_8bit" and where.kind == "cuda"
+    paged = moments_bytes(large, settings.optimizer) if pages else 0
+    multiple = filling(config.model_type, settings.attention, settings)
+    rows, tokens = micro_batch(settings, multiple)
+    step = _step(settings, config, where, rows, tokens, bool(multiple))
+    return Memory(
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained_parameters=trained,
+        rows=rows,
+        tokens=tokens,
+        packed=bool(multiple),
+        weights=frozen_bytes(model, settings.quantization),
+        trained=4 * trained,
+        gradients=GRADIENT * trained,
+        optimizer=moments - paged,
+        paged=paged,
+        step=max(step, TEMPORARY * trained if settings.optimizer == "adamw" else 0),
+    )
+
+
+def moments_bytes(sizes: Iterable[int], optimizer: str) -> int:
+    """Bytes of the moments of trained tensors of so many numbers each, wherever they lie."""
+    found = 0
+    for size in sizes:
+        narrow = optimizer != "adamw" and size >= EIGHT_BIT_SINCE
+        found += 2 * (size + 4 * ceil(size / MOMENTS_BLOCK)) if narrow else MOMENTS * size
+    return found
+
+
+def micro_batch(settings: Transformer, multiple: int) -> tuple[int, int]:
+    """Rows and tokens of the largest micro-batch; a pack (`backbone.packing.filling` is not 0) is one row."""
+    if multiple:
+        whole = max(settings.tokens_per_batch // multiple * multiple, settings.max_length)
+        return 1, ceil(min(whole, settings.batch_size * settings.max_length) / multiple) * multiple
+    return min(settings.batch_size, max(1, settings.tokens_per_batch // settings.max_length)), settings.max_length
+
+
+def frozen_bytes(model: Model, quantization: str) -> int:
+    """Bytes of the frozen weights and buffers of an adapted skeleton, as quantised loading will store them."""
+    packed: dict[int, Any] = {}
+    if quantization != "none":
+        packed = {id(m.weight): m.weight for _, m in quantised_layers(model) if not m.weight.requires_grad}
+    frozen = [p for p in model.parameters() if not p.requires_grad and id(p) not in packed]
+    whole = sum(t.numel() * t.element_size() for t in (*frozen, *model.buffers()))
+    return whole + sum(_quantised_bytes(weight.shape[0], weight.shape[1], quantization) for weight in packed.values())
+
+
+def _quantised_bytes(rows: int, columns: int, quantization: str) -> int:
+    count = rows * columns
+    if quantization == "int8":
+        return count + 4 * rows
+    blocks = ceil(count / NF4_BLOCK)
+    return ceil(count / 2) + blocks + 4 * ceil(blocks / ABSMAX_BLOCK) + NF4_TABLES
+
+
+def _step(settings: Transformer, config: Any, where: Card, rows: int, tokens: int, packed: bool) -> int:
+    """Bytes of a micro-batch beyond weights, gradients and optimizer."""
+    frozen = min(settings.frozen_layers, 1)
+    # With re-entrant checkpointing (int8, `backbone.adapters`) frozen layers keep their input too.
+    kept = config.num_hidden_layers
+    if not (settings.quantization == "int8" and settings.gradient_checkpointing):
+        kept -= settings.frozen_layers
+    mask = _mask(settings.attention, config.model_type, packed)
+    found = []
+    for layers in STACKS:
+        few = settings.model_copy(update={"frozen_layers": frozen})
+        bare = meta_device.bare(few, config, frozen + layers)
+        bare.config._attn_implementation = _stand_in(settings.attention, where, mask)
+        model = meta_device.adapted(few, bare)
+        dtype = DTYPES[settings.dtype]
+        found.append(activations.step_bytes(model, settings.quantization, dtype, rows, tokens, mask))
+    slope = (found[1] - found[0]) // (STACKS[1] - STACKS[0])
+    return max(found[0] + slope * (kept - STACKS[0]), 0)
+
+
+def _mask(attention: str, kind: str, packed: bool) -> activations.Mask:
+    """The attention mask that `engine.forward` makes for an architecture, or transformers of a pack's positions."""
+    if attention in FUSED:
+        return "none"
+    if packed and kind in ENCODERS:
+        return "pack"
+    return "padding" if packed or kind not in DECODERS else "none"
+
+
+def _stand_in(attention: str, where: Card, mask: activations.Mask) -> str:
+    """The simulated attention: fused kernels of cards keep no matrix of weights; the CPU's are run as they are."""
+    if attention in FUSED:
+        return activations.FLASH
+    if attention != "sdpa" or (where.kind == "cpu" and mask != "none"):
+        return attention
+    if where.kind == "cpu":
+        return activations.UNMASKED
+    return activations.FLASH if mask == "none" else activations.MASKED

@@ -1,0 +1,56 @@
+"""Checks of a base before its weights are read, and the concrete choice for every setting that is `auto`."""
+
+from typing import Any
+
+import torch
+
+from battles.errors import BadInput
+from models.transformer.backbone import attention, device, meta_device
+from models.transformer.backbone.device import Card
+from models.transformer.backbone.packing import filling
+from models.transformer.backbone.precision import check_quantization, choose_dtype
+from models.transformer.backbone.pretrained import load_config
+from models.transformer.planning import memory
+from models.transformer.settings import Transformer
+
+
+def resolve(settings: Transformer, where: Card, config: Any = None) -> Transformer:
+    """The settings with dtype, attention and quantization as this device will run them. No weights are read.
+
+    The model is built from its configuration (read here unless given) on the meta device, so that unknown target
+    modules, too many frozen layers, a length over the positions, packs of an architecture that may mix them up, and
+    what the card or an installation lacks are all refused now, with the setting's name and what would do (BadInput).
+
+    `quantization: auto` is `none` on the CPU and without LoRA; else `none` if the unquantised training, as
+    `planning.memory` computes it at `max_length` tokens, fits in 90 % of the card's memory, and else `nf4`, which
+    trains as well as 16 bits (Dettmers et al. 2023, arXiv:2305.14314) and faster than int8.
+    """
+    config = config if config is not None else load_config(settings)
+    chosen = settings.model_copy(
+        update={
+            "dtype": choose_dtype(settings, where),
+            "attention": attention.choose(settings, config, where),
+            "quantization": "none" if settings.quantization == "auto" else settings.quantization,
+        }
+    )
+    if chosen.attention == "flash_attention_2" and chosen.dtype == "float32":
+        raise BadInput("attention: flash_attention_2 computes in 16 bits, dtype is float32; use dtype auto or sdpa")
+    filling(config.model_type, chosen.attention, chosen)
+    model = meta_device.bare(chosen, config)
+    check_quantization(chosen, model, where)
+    meta_device.adapted(chosen, model)
+    if settings.quantization == "auto" and settings.lora is not None and where.kind == "cuda":
+        narrow = chosen.model_copy(update={"quantization": "nf4"})
+        if memory.estimate(chosen, config, where).total > where.usable:
+            check_quantization(narrow, model, where)
+            return narrow
+    return chosen
+
+
+def resolve_for_training(settings: Transformer, where: torch.device) -> Transformer:
+    """`resolve`, and refuses an attention that has no gradient on this device."""
+    card = device.card(where)
+    config = load_config(settings)
+    chosen = resolve(settings, card, config)
+    attention.check_training(chosen.attention, config, card)
+    return chosen

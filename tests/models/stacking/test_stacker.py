@@ -1,0 +1,195 @@
+"""Guards of the nested procedure: nothing that is scored was learnt from, and nothing added does much harm."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from battles.errors import BadInput
+from battles.swap import swap_probabilities
+from models.stacking.blend import optimal_blend
+from models.stacking.boosting_cv import cross_fitted
+from models.stacking.candidates import choose, fit
+from models.stacking.meta_features import Meta, make_meta
+from models.stacking.settings import CANDIDATES, STACK, Stack
+from models.stacking.stacker import Nested, describe, leave_one_out, stack
+from oof.metrics import log_loss, paired_standard_error, row_losses
+from oof.probabilities import softmax
+from tests.models.stacking.battles import QUICK, battles, raw_battles
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Nested, Meta, np.ndarray, np.ndarray]:
+    meta, labels, folds = battles(600, orders=True)
+    journal = tmp_path_factory.mktemp("stack") / "study.journal"
+    return stack(meta, labels, folds, QUICK, journal), meta, labels, folds
+
+
+def _losses(result: Nested, labels: np.ndarray) -> Mapping[str, float]:
+    return {name: log_loss(values, labels) for name, values in result.probabilities.items()}
+
+
+def test_every_candidate_competes_on_every_row(nested: tuple[Nested, Meta, np.ndarray, np.ndarray]) -> None:
+    result, _, labels, _ = nested
+    assert set(result.probabilities) == {*CANDIDATES, STACK}
+    for values in result.probabilities.values():
+        np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-12)
+    losses = _losses(result, labels)
+    assert losses[STACK] < losses["best_base"] < losses["prior"]
+    assert losses[STACK] < losses["regression"]
+
+
+def test_the_stack_is_the_candidate_chosen_outside_the_fold(
+    nested: tuple[Nested, Meta, np.ndarray, np.ndarray],
+) -> None:
+    result, _, labels, folds = nested
+    for fold, fitted in result.outer.items():
+        held = folds == fold
+        np.testing.assert_array_equal(result.probabilities[STACK][held], result.probabilities[fitted.chosen][held])
+    losses = {name: row_losses(values, labels) for name, values in result.probabilities.items() if name != STACK}
+    assert result.shipped == choose(losses)
+    said = describe(result)
+    assert said["shipped"] == result.shipped
+    assert said["optimistic"] == {name: tuned.loss for name, tuned in result.final.tuned.items()}
+    assert set(result.seconds()) == set(CANDIDATES)
+
+
+def test_a_changed_vote_does_not_reach_the_predictions_of_its_fold(
+    nested: tuple[Nested, Meta, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    result, meta, labels, folds = nested
+    changed = labels.copy()
+    changed[folds == 3] = (changed[folds == 3] + 1) % 3
+    other = stack(meta, changed, folds, QUICK, tmp_path / "study.journal")
+    for name, values in result.probabilities.items():
+        np.testing.assert_array_equal(values[folds == 3], other.probabilities[name][folds == 3])
+    assert np.abs(result.probabilities[STACK] - other.probabilities[STACK]).max() > 1e-3
+
+
+def test_shuffled_votes_are_not_predicted(tmp_path: Path) -> None:
+    meta, labels, folds = battles(600)
+    shuffled = np.random.default_rng(5).permutation(labels)
+    result = stack(meta, shuffled, folds, QUICK, tmp_path / "study.journal")
+    mine, prior = (row_losses(result.probabilities[name], shuffled) for name in (STACK, "prior"))
+    assert mine.mean() >= prior.mean() - 2 * paired_standard_error(mine, prior)
+
+
+def test_symmetric_stacks_exchange_with_the_battles(tmp_path: Path) -> None:
+    meta, labels, folds = battles(400, orders=True, bias=0.5)
+    settings = QUICK.model_copy(update={"symmetric": True})
+    fitted = fit(meta, labels, folds, settings, tmp_path / "study.journal", "all")
+    fresh, _, _ = battles(200, seed=8, orders=True)
+    for name, model in fitted.models.items():
+        back = swap_probabilities(softmax(model.logits(fresh.exchanged())))
+        np.testing.assert_allclose(back, softmax(model.logits(fresh)), atol=1e-6, err_msg=name)
+
+
+def test_a_position_bias_is_learnt_unless_symmetry_is_asked_for(tmp_path: Path) -> None:
+    meta, labels, folds = battles(400, bias=0.7)
+    losses = {}
+    for setting in (True, "auto"):
+        settings = QUICK.model_copy(update={"symmetric": setting})
+        result = stack(meta, labels, folds, settings, tmp_path / f"{setting}.journal")
+        losses[setting] = log_loss(result.probabilities[STACK], labels)
+    assert losses["auto"] < losses[True] - 0.02
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """The stack's loss on 1,500 battles without a useless base."""
+    given, labels = raw_battles(1500)
+    journal = tmp_path_factory.mktemp("stack") / "study.journal"
+    found = stack(make_meta(given["probabilities"]), labels, np.arange(1500) % 5, QUICK, journal)
+    return log_loss(found.probabilities[STACK], labels)
+
+
+@pytest.mark.parametrize("kind", ["constant", "duplicate", "reversed"])
+def test_a_useless_base_hurts_little(kind: str, without: float, tmp_path: Path) -> None:
+    given, labels = raw_battles(1500)
+    folds, bases = np.arange(1500) % 5, given["probabilities"]
+    good = bases["good"]
+    useless = {
+        "constant": np.tile([0.3, 0.3, 0.4], (1500, 1)),
+        "duplicate": good,
+        "reversed": swap_probabilities(good),
+    }[kind]
+    assert (
+        kind == "duplicate"
+        or log_loss(useless, labels) > log_loss(np.tile([0.35, 0.35, 0.3], (1500, 1)), labels) - 0.02
+    )
+    more = stack(make_meta({**bases, "useless": useless}), labels, folds, QUICK, tmp_path / "study.journal")
+    assert log_loss(more.probabilities[STACK], labels) <= without + 0.0005
+
+
+def test_one_base_without_features_is_enough(tmp_path: Path) -> None:
+    meta, labels, folds = battles(300)
+    result = stack(make_meta({"good": softmax(meta.logs[0])}), labels, folds, QUICK, tmp_path / "study.journal")
+    assert "features" not in result.probabilities
+    losses = _losses(result, labels)
+    assert losses[STACK] < losses["prior"]
+
+
+def test_two_folds_are_stacked_without_tuning_and_one_is_refused(tmp_path: Path) -> None:
+    meta, labels, folds = battles(300)
+    half = folds % 2
+    result = stack(meta, labels, half, QUICK, tmp_path / "study.journal")
+    assert {fitted.chosen for fitted in result.outer.values()} == {"blend"}
+    np.testing.assert_array_equal(result.probabilities["booster"], result.probabilities["regression"])
+    with pytest.raises(BadInput, match="two folds"):
+        stack(meta, labels, np.zeros(300, dtype=int), QUICK, tmp_path / "study.journal")
+
+
+def test_processes_give_what_one_process_gives(
+    nested: tuple[Nested, Meta, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    result, meta, labels, folds = nested
+    settings = QUICK.model_copy(update={"workers": 2})
+    parallel = stack(meta, labels, folds, settings, tmp_path / "study.journal")
+    np.testing.assert_array_equal(parallel.probabilities[STACK], result.probabilities[STACK])
+
+
+def test_the_mix_is_chosen_unless_another_leads_beyond_noise() -> None:
+    rng = np.random.default_rng(0)
+    simple = rng.uniform(0.5, 1.5, 500)
+    noisy = simple + rng.normal(scale=0.5, size=500)
+    noisy += simple.mean() - noisy.mean() - 1e-6
+    better = simple - 0.01 + rng.normal(scale=0.001, size=500)
+    assert choose({"mix": simple, "booster": noisy}) == "mix"
+    assert choose({"mix": simple, "booster": better, "average": better + 1e-3}) == "booster"
+    assert choose({"mix": simple, "blend": simple - 0.0005}) == "mix"  # steady, but too little to matter
+
+
+def test_rows_that_share_a_prompt_are_not_counted_as_so_many_proofs() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.arange(500) // 100
+    lead = 0.3 * rng.normal(size=5)[groups]
+    simple = rng.uniform(0.5, 1.5, 500)
+    other = simple - 0.05 - (lead - lead.mean())
+    assert choose({"mix": simple, "booster": other}) == "booster"
+    assert choose({"mix": simple, "booster": other}, groups) == "mix"
+
+
+def test_leaving_out_shows_what_a_base_is_worth() -> None:
+    given, labels = raw_battles(1500)
+    bases, folds = given["probabilities"], np.arange(1500) % 5
+    noise = np.random.default_rng(1).dirichlet([5, 5, 5], 1500)
+    found = leave_one_out({"good": bases["good"], "copy": bases["good"], "noise": noise}, labels, folds, QUICK)
+    assert abs(found["copy"]) < 1e-4
+    assert abs(found["noise"]) < 0.002
+    pair = leave_one_out({"good": bases["good"], "noise": noise}, labels, folds, QUICK)
+    metas = make_meta({"noise": noise}), make_meta({"good": bases["good"], "noise": noise})
+    alone, both = (cross_fitted(partial(optimal_blend, position=True), meta, labels, folds) for meta in metas)
+    assert pair["good"] == pytest.approx(log_loss(softmax(alone), labels) - log_loss(softmax(both), labels))
+    assert pair["good"] > 0.02
+    assert leave_one_out({"good": bases["good"]}, labels, folds, QUICK) == {}
+
+
+def test_settings_refuse_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="not ordered"):
+        Stack(learning_rate=(0.1, 0.01))
+    with pytest.raises(ValueError, match="trials"):
+        Stack(trials=0)
+    assert Stack(symmetric=True).symmetric is True
+    assert Stack().symmetric == "auto"

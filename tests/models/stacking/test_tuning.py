@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from optuna_dashboard import get_note
+
+from models.stacking.blend import optimal_blend
+from models.stacking.boosting_cv import InnerFold, grow, inner_folds
+from models.stacking.residual_booster import fixed_params
+from models.stacking.studies import open_study
+from models.stacking.tuning import FIRST, Tuned, _watch, first_recipes, suggest, tune
+from oof.metrics import log_loss
+from tests.models.stacking.battles import QUICK, battles
+
+
+@pytest.fixture(scope="module")
+def inner() -> list[InnerFold]:
+    meta, labels, folds = battles(300)
+    params = fixed_params(QUICK.seed, 1, QUICK.max_bin)
+    return inner_folds(lambda m, y: optimal_blend(m, y, True), meta, labels, folds, True, params)
+
+
+def _study(journal: Path) -> optuna.Study:
+    return optuna.load_study(study_name="a", storage=JournalStorage(JournalFileBackend(str(journal))))
+
+
+def _tune(inner: list[InnerFold], journal: Path, trials: int, bag: int = 1) -> Tuned:
+    settings = QUICK.model_copy(update={"trials": trials, "bag": bag})
+    return tune(inner, len(inner), settings, journal, "a", first_recipes(settings, randomised=True), {"rows": 300})
+
+
+def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -> None:
+    tuned = _tune(inner, tmp_path / "deep" / "study.journal", 3)
+    study = _study(tmp_path / "deep" / "study.journal")
+    assert len(study.trials) == 3
+    weights = [len(fold.labels) for fold in inner]
+    for trial in study.trials:
+        assert trial.value == pytest.approx(np.average(trial.user_attrs["fold_losses"], weights=weights))
+        assert trial.value <= trial.user_attrs["margin_loss"]
+        assert len(trial.user_attrs["params_hash"]) == 16
+        assert trial.user_attrs["seconds"] > 0
+        assert 0 <= trial.user_attrs["rounds"] <= QUICK.rounds
+    assert tuned.loss == study.best_value
+    assert study.user_attrs["rows"] == 300
+    assert f"Best trial: {study.best_trial.number}" in get_note(study)
+    labels = battles(300)[1]
+    assert log_loss(tuned.probabilities, labels) == pytest.approx(tuned.loss, abs=1e-6)
+
+
+def test_the_first_trials_are_the_known_good_ones(inner: list[InnerFold], tmp_path: Path) -> None:
+    _tune(inner, tmp_path / "study.journal", 1)
+    _tune(inner, tmp_path / "study.journal", 2)
+    first, second = (trial.params for trial in _study(tmp_path / "study.journal").trials)
+    assert first == {**FIRST, "learning_rate": QUICK.learning_rate[0], "extra_trees": True}
+    assert second == {**first, "extra_trees": False}
+
+
+def test_a_study_goes_on_where_it_stopped(inner: list[InnerFold], tmp_path: Path) -> None:
+    _tune(inner, tmp_path / "study.journal", 2)
+    before = [trial.params for trial in _study(tmp_path / "study.journal").trials]
+    resumed = _tune(inner, tmp_path / "study.journal", 4, bag=2)
+    trials = _study(tmp_path / "study.journal").trials
+    assert [trial.params for trial in trials[:2]] == before
+    assert len(trials) == 4
+    assert len({tuple(trial.params.values()) for trial in trials}) == 4
+    again = _tune(inner, tmp_path / "study.journal", 4, bag=2)
+    assert len(_study(tmp_path / "study.journal").trials) == 4
+    assert again.recipes == resumed.recipes
+    np.testing.assert_allclose(again.probabilities, resumed.probabilities, atol=1e-12)
+
+
+def test_a_killed_trial_is_marked_failed_and_made_up_for(inner: list[InnerFold], tmp_path: Path) -> None:
+    _tune(inner, tmp_path / "study.journal", 1)
+    _study(tmp_path / "study.journal").ask()
+    _tune(inner, tmp_path / "study.journal", 2)
+    states = [trial.state for trial in _study(tmp_path / "study.journal").trials]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_killed_trials_params_are_tried_again(inner: list[InnerFold], tmp_path: Path) -> None:
+    _tune(inner, tmp_path / "study.journal", 1)
+    study = _study(tmp_path / "study.journal")
+    params = suggest(study.ask(), 300, QUICK)
+    _tune(inner, tmp_path / "study.journal", 2)
+    trials = _study(tmp_path / "study.journal").trials
+    assert trials[1].state == TrialState.FAIL
+    assert trials[-1].params == params
+    assert trials[-1].state == TrialState.COMPLETE
+
+
+def test_a_hopeless_trial_is_pruned_and_one_that_learns_slowly_is_not(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.journal", "a", 0, [], {})
+    for _ in range(5):
+        trial = study.ask()
+        watch = _watch(trial, 0.1)
+        for rounds in range(1, 51):
+            watch(rounds, 1.0 - 0.01 * rounds * 0.1)
+        study.tell(trial, 0.95)
+    slow = _watch(study.ask(), 0.01)
+    for rounds in range(1, 501):  # the same losses at the same sums of learning rates
+        slow(rounds, 1.0 - 0.01 * rounds * 0.01)
+    hopeless = _watch(study.ask(), 0.1)
+    for rounds in range(1, 5):
+        hopeless(rounds, 1.0)
+    with pytest.raises(optuna.TrialPruned):
+        hopeless(5, 1.0)
+
+
+def test_trials_that_are_compared_on_one_inner_fold_end_in_recipes_of_all(
+    inner: list[InnerFold], tmp_path: Path
+) -> None:
+    settings = QUICK.model_copy(update={"trials": 2})
+    tuned = tune(inner, 1, settings, tmp_path / "study.journal", "a", first_recipes(settings, True), {})
+    trials = _study(tmp_path / "study.journal").trials
+    assert [len(trial.user_attrs["fold_losses"]) for trial in trials] == [1, 1]
+    # What becomes of the best one is seen on all of them.
+    assert tuned.probabilities.shape == (300, 3)
+    assert np.isfinite(tuned.probabilities).all()
+    recipe = tuned.recipes[0]
+    assert recipe.rounds == grow(inner, recipe.params, settings.rounds, settings.patience).rounds
+
+
+def test_the_same_seed_draws_the_same_trials(inner: list[InnerFold], tmp_path: Path) -> None:
+    first, second = (_tune(inner, tmp_path / name, 3) for name in ("one", "two"))
+    assert first.recipes == second.recipes
+    assert first.loss == second.loss
+
+
+def test_the_bag_holds_the_best_trials_best_first(inner: list[InnerFold], tmp_path: Path) -> None:
+    tuned = _tune(inner, tmp_path / "study.journal", 4, bag=2)
+    best = sorted(_study(tmp_path / "study.journal").trials, key=lambda trial: trial.value or 0.0)[:2]
+    for recipe, trial in zip(tuned.recipes, best, strict=True):
+        assert recipe.rounds == trial.user_attrs["rounds"]
+        assert {name: recipe.params[name] for name in trial.params} == trial.params
+    assert tuned.recipes[0].params["seed"] != tuned.recipes[1].params["seed"]

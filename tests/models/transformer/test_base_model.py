@@ -1,0 +1,135 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from battles.sample import generate
+from battles.settings import Sample
+from models.calibration import Calibration
+from models.transformer.base_model import fit_folds
+from models.transformer.data.tokenization import encode
+from oof.crossfit import FoldResult
+from oof.table import MEAN, PLAIN, SWAPPED
+from tests.models.transformer.checkpoints import battles, settings
+
+TEST = generate(Sample(train=60, test=10, seed=3)).test
+VALID = np.arange(0, 60, 3)
+TRAIN = np.setdiff1d(np.arange(60), VALID)
+
+
+def _fit(
+    folder: Path, path: Path, table: pd.DataFrame | None = None, extra: pd.DataFrame | None = None, **changes: object
+) -> FoldResult:
+    folder.mkdir()
+    base = settings(path, **changes)
+    fit = fit_folds("base", base, battles() if table is None else table, TEST, folder, extra)
+    return fit(0, TRAIN, VALID, folder, True)
+
+
+@pytest.mark.parametrize(("name", "quantization"), [("roberta", "none"), ("llama", "nf4"), ("gemma2", "int8")])
+def test_a_fold_gives_both_orders_a_curve_and_a_model(
+    checkpoints: dict[str, Path], tmp_path: Path, name: str, quantization: str
+) -> None:
+    result = _fit(tmp_path / "fold", checkpoints[name], quantization=quantization, epochs=2)
+    assert result.test is not None
+    for variants, rows in ((result.valid, 20), (result.test, 10)):
+        assert set(variants) == {MEAN, PLAIN, SWAPPED}
+        assert all(values.shape == (rows, 3) for values in variants.values())
+        assert np.allclose(variants[MEAN].sum(axis=1), 1, atol=1e-6)
+    curve = pd.read_csv(tmp_path / "fold" / "curve.csv")
+    assert curve["valid_log_loss"].notna().sum() == 2
+    assert (tmp_path / "fold" / "model" / "tokenizer.json").exists()
+    assert len(list((tmp_path / "fold" / "tokens").iterdir())) == 2  # of the battles and of the test battles
+
+
+@pytest.mark.parametrize("name", ["roberta", "llama"])
+def test_the_stock_libraries_load_a_saved_fold_and_predict_the_same(
+    checkpoints: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    result = _fit(tmp_path / "fold", checkpoints[name])
+    saved = tmp_path / "fold" / "model"
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    loader: Any = AutoModelForSequenceClassification if name == "roberta" else AutoPeftModelForSequenceClassification
+    model = loader.from_pretrained(saved, num_labels=3).eval()
+    encoded = encode(tokenizer, TEST, settings(checkpoints[name]))
+    assert result.test is not None
+    with torch.inference_mode():
+        for row in range(len(TEST)):
+            ids = torch.from_numpy(encoded.sequence(row, False).astype(np.int64))[None]
+            found = model(input_ids=ids).logits.softmax(dim=-1)[0].double().numpy()
+            assert np.abs(found - result.test[PLAIN][row]).max() < 1e-5
+
+
+@pytest.mark.parametrize("objective", ["cross_entropy", "mse"])
+def test_the_votes_of_the_fold_do_not_reach_its_predictions(
+    checkpoints: dict[str, Path], tmp_path: Path, objective: str
+) -> None:
+    turned = battles().copy()
+    winners = ["winner_model_a", "winner_model_b", "winner_tie"]
+    turned.loc[VALID, winners] = np.roll(turned.loc[VALID, winners].to_numpy(), 1, axis=1)
+    plain = _fit(tmp_path / "one", checkpoints["llama"], objective=objective)
+    other = _fit(tmp_path / "two", checkpoints["llama"], turned, objective=objective)
+    assert np.array_equal(plain.valid[MEAN], other.valid[MEAN])
+    changed = battles().copy()
+    changed.loc[TRAIN, winners] = np.roll(changed.loc[TRAIN, winners].to_numpy(), 1, axis=1)
+    again = _fit(tmp_path / "three", checkpoints["llama"], changed, objective=objective)
+    assert not np.array_equal(plain.valid[MEAN], again.valid[MEAN])
+
+
+@pytest.mark.parametrize("tta", ["both", "none"])
+def test_one_output_gives_three_probabilities_and_a_saved_calibration(
+    checkpoints: dict[str, Path], tmp_path: Path, tta: str
+) -> None:
+    base = {"objective": "mse", "tta": tta}
+    result = _fit(tmp_path / "fold", checkpoints["roberta"], **base)
+    assert result.test is not None
+    assert set(result.valid) == ({MEAN, PLAIN, SWAPPED} if tta == "both" else {MEAN})
+    assert result.valid[MEAN].shape == (20, 3)
+    assert np.allclose(result.valid[MEAN].sum(axis=1), 1, atol=1e-6)
+    saved = tmp_path / "fold" / "model"
+    calibration = Calibration.of(json.loads((saved / "calibration.json").read_text()))
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    model = AutoModelForSequenceClassification.from_pretrained(saved).eval()
+    assert model.config.num_labels == 1
+    encoded = encode(tokenizer, TEST, settings(checkpoints["roberta"]))
+    ids = torch.from_numpy(encoded.sequence(0, False).astype(np.int64))[None]
+    with torch.inference_mode():
+        score = float(model(input_ids=ids).logits) - 0.5
+    found = calibration.probabilities(np.array([score]), np.empty((1, 0)))
+    # The score is exact to fp32's rounding, which the calibration multiplies by its slopes.
+    slope = calibration.scale + float(np.abs(calibration.tie[1:] / calibration.deviation).max())
+    assert np.abs(found[0] - result.test[PLAIN if tta == "both" else MEAN][0]).max() < 1e-6 * max(10, slope)
+    assert pd.read_csv(tmp_path / "fold" / "curve.csv")["valid_log_loss"].notna().sum() == 1
+
+
+def test_extra_battles_are_learnt_but_not_where_their_prompt_is_scored(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = _fit(tmp_path / "plain", checkpoints["llama"])
+    scored = battles().iloc[VALID].assign(winner_model_a=0.1, winner_model_b=0.2, winner_tie=0.7)
+    without = _fit(tmp_path / "without", checkpoints["llama"], extra=scored)
+    assert without.details["extra_rows"] == 0
+    assert np.array_equal(plain.valid[MEAN], without.valid[MEAN])
+    new = scored.assign(prompt=[json.dumps([f"new {number}"]) for number in range(len(scored))])
+    other = _fit(tmp_path / "with", checkpoints["llama"], extra=new)
+    assert other.details["extra_rows"] == len(new)
+    assert not np.array_equal(plain.valid[MEAN], other.valid[MEAN])
+
+
+def test_a_refit_scores_nothing_and_a_fold_may_leave_the_test_battles_alone(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    fit = fit_folds("base", settings(checkpoints["llama"]), battles(), TEST, tmp_path)
+    (tmp_path / "refit").mkdir()
+    refit = fit(3, np.arange(60), VALID[:0], tmp_path / "refit", True)
+    assert refit.valid[MEAN].shape == (0, 3)
+    assert refit.test is not None
+    assert refit.test[MEAN].shape == (10, 3)
+    (tmp_path / "fold-0").mkdir()
+    assert fit(0, TRAIN, VALID, tmp_path / "fold-0", False).test is None

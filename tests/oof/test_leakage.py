@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from oof.leakage import sharpening, suspects
+from oof.probabilities import softmax
+
+ROWS = 4000
+RNG = np.random.default_rng(0)
+TRUTH = softmax(RNG.normal(scale=0.8, size=(ROWS, 3)))
+VOTES = np.array([RNG.choice(3, p=row) for row in TRUTH])
+WEAK = softmax(0.3 * np.log(TRUTH) + RNG.normal(scale=0.2, size=(ROWS, 3)))
+
+
+def _remembering(share: float) -> np.ndarray:
+    """A model that was shown the votes: each is pulled a little towards what it remembers."""
+    return (1 - share) * TRUTH + share * np.eye(3)[VOTES]
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.0, 1.7])
+def test_sharpening_is_the_inverse_of_what_was_flattened(factor: float) -> None:
+    assert sharpening(softmax(np.log(TRUTH) / factor), VOTES) == pytest.approx(factor, rel=0.08)
+
+
+def test_a_base_that_remembers_its_votes_is_suspected() -> None:
+    found = suspects({"memory": _remembering(0.25), "weak": WEAK, "honest": TRUTH}, VOTES)
+    assert list(found) == ["memory"]
+    assert "below that of the next base" in found["memory"]
+
+
+def test_an_honest_base_is_not_however_far_ahead_or_sure() -> None:
+    uniform = np.full((ROWS, 3), 1 / 3)
+    assert suspects({"honest": TRUTH, "uniform": uniform}, VOTES) == {}
+    assert suspects({"sure": softmax(1.3 * np.log(TRUTH)), "uniform": uniform}, VOTES) == {}
+    assert suspects({"modest": softmax(0.7 * np.log(TRUTH)), "honest": TRUTH}, VOTES) == {}
+
+
+def test_one_base_alone_cannot_be_judged() -> None:
+    assert suspects({"memory": _remembering(0.5)}, VOTES) == {}

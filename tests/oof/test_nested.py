@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from battles.errors import BadInput
+from battles.folds import make_folds
+from benchmarks.distillation import ARMS, repetition
+from models.tfidf import model
+from models.tfidf.settings import Tfidf
+from oof.crossfit import FoldResult, crossfit
+from oof.nested import cross_pairs
+from oof.table import MEAN
+from tests.models.transformer.checkpoints import battles
+
+FOLDS = pd.DataFrame({"id": list("abcdefgh"), "fold": [0, 1, 2, 3] * 2})
+
+
+class Fit:
+    """A teacher whose rows tell its number; remembers what each model saw."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, set[int]] = {}
+
+    def __call__(self, number: int, train: np.ndarray, valid: np.ndarray, folder: Path, with_test: bool) -> FoldResult:
+        assert not with_test
+        assert set(train) | set(valid) == set(range(8))
+        self.seen[number] = set(FOLDS["fold"][train])
+        return FoldResult({MEAN: np.full((len(valid), 3), float(number))}, None, 1.0, 1.0)
+
+
+def test_every_row_is_of_a_model_that_saw_neither_fold(tmp_path: Path) -> None:
+    fit = Fit()
+    values = cross_pairs(FOLDS, {}, tmp_path, fit)
+    assert len(fit.seen) == 4 * 3 / 2
+    assert values.shape == (4, 8, 3)
+    for without in range(4):
+        for row, fold in enumerate(FOLDS["fold"]):
+            if fold == without:
+                assert np.isnan(values[without, row]).all()
+            else:
+                assert fit.seen[int(values[without, row, 0])] == set(range(4)) - {fold, without}
+    again = Fit()
+    assert np.array_equal(cross_pairs(FOLDS, {}, tmp_path, again), values, equal_nan=True)
+    assert not again.seen
+
+
+def test_two_folds_are_too_few(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"prepare.folds: 2; .* 3 or more"):
+        cross_pairs(FOLDS.assign(fold=FOLDS["fold"] % 2), {}, tmp_path, Fit())
+
+
+def test_the_votes_of_a_students_fold_reach_only_the_plain_rows(tmp_path: Path) -> None:
+    """The leak of second order, and that the clean rows have none."""
+    settings = Tfidf(bits=10, chars=(), min_battles=1)
+    table = battles()
+    folds = make_folds(table, 3, 0)
+    changed, fold = table.copy(), (folds["fold"] == 1).to_numpy()
+    winners = ["winner_model_a", "winner_model_b", "winner_tie"]
+    changed.loc[fold, winners] = np.roll(table.loc[fold, winners].to_numpy(), 1, axis=1)
+    plain, clean = [], []
+    for name, one in (("before", table), ("after", changed)):
+        fit = model.fit_folds(settings, one, None)
+        plain.append(crossfit(folds, None, {}, tmp_path / name, fit).valid[MEAN])
+        clean.append(cross_pairs(folds, {}, tmp_path / name, fit))
+    assert np.array_equal(clean[0][1], clean[1][1], equal_nan=True)
+    assert not np.array_equal(plain[0][~fold], plain[1][~fold])
+    assert not np.array_equal(clean[0][0], clean[1][0], equal_nan=True)
+
+
+def test_on_random_votes_only_plain_rows_seem_to_teach() -> None:
+    """Nothing can be learnt of random votes: a loss below that of fresh battles is a leak."""
+    losses = np.mean([repetition(seed, battles=600, columns=40, weight=0.7) for seed in range(3)], axis=0)
+    flattery = dict(zip(ARMS, losses[:, 1] - losses[:, 0], strict=True))
+    assert flattery["plain rows"] > 0.05
+    assert abs(flattery["clean rows"]) < 0.025
+    assert abs(flattery["no teacher"]) < 0.025
