@@ -7,8 +7,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 TABLE ?=
-PROFILE ?= $(if $(TABLE),table,sample)
-RUN ?= $(PROFILE)
+# What is not given is what the run was first called with (stages/remembered.py).
+PROFILE ?=
+RUN ?= $(or $(PROFILE),$(if $(TABLE),table,sample))
 TRAIN ?=
 TEST ?=
 FOLDS ?=
@@ -16,6 +17,7 @@ SET ?=
 BASES ?=
 FEATURES ?=
 ALLOW_SUSPECT ?=
+AGAIN ?=
 WORKERS ?=
 NPROC ?= 1
 STORAGE ?=
@@ -76,7 +78,7 @@ ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
 $(PARAMS)/run.mk: .venv/installed FORCE
 	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
 	  --folds '$(FOLDS)' --overrides '$(SET)' --table '$(TABLE)' --bases '$(BASES)' --features '$(FEATURES)' \
-	  --allow-suspect '$(ALLOW_SUSPECT)' --nproc '$(NPROC)'
+	  --allow-suspect '$(ALLOW_SUSPECT)' --again '$(AGAIN)' --nproc '$(NPROC)'
 include $(PARAMS)/run.mk
 
 MAKEFLAGS += -j$(JOBS)
@@ -90,15 +92,19 @@ export HF_HUB_OFFLINE := 1
 endif
 endif
 
-BATTLES := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
-FEATURE_FILES := features/$(RUN)/train.parquet $(if $(HAS_TEST),features/$(RUN)/test.parquet)
-oof-of = oof/$(RUN)/$(1).parquet $(if $(HAS_TEST),oof/$(RUN)/$(1).test.parquet)
-OOF := $(foreach base,$(NAMES),$(call oof-of,$(base)))
-STACK := $(call oof-of,stack) oof/$(RUN)/metrics.json
+BATTLES := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet
+FEATURE_FILE := features/$(RUN)/train.parquet
+OOF := $(NAMES:%=oof/$(RUN)/%.parquet)
+STACK := oof/$(RUN)/stack.parquet oof/$(RUN)/metrics.json
+# Of the test battles, where there are some: a new test file costs predictions, not training.
+TEST_BATTLES := $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
+TEST_FEATURES := $(if $(HAS_TEST),features/$(RUN)/test.parquet)
+TEST_OOF := $(if $(HAS_TEST),$(NAMES:%=oof/$(RUN)/%.test.parquet))
+TEST_STACK := $(if $(HAS_TEST),oof/$(RUN)/stack.test.parquet)
 
 ifeq ($(SOURCE),table)
 # Predictions made elsewhere: one step stands for battles, features and bases.
-$(BATTLES) $(FEATURE_FILES) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json
+$(BATTLES) $(FEATURE_FILE) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json
 	@$(PY) -m stages.table --run $(RUN)
 else
 
@@ -106,21 +112,32 @@ SAMPLE := $(addprefix battles/$(RUN)/source/,train.csv test.csv truth.parquet)
 $(SAMPLE) &: $(PARAMS)/sample.json
 	@$(PY) -m stages.sample --run $(RUN)
 
-$(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE))
+# The test battles come first, so that a bad test file is known before anything is trained.
+$(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE)) | $(TEST_BATTLES)
 	@$(PY) -m stages.prepare --run $(RUN)
 
-$(FEATURE_FILES) &: $(PARAMS)/features.json $(BATTLES)
+battles/$(RUN)/test.parquet: $(PARAMS)/test.json $(if $(filter sample,$(SOURCE)),$(SAMPLE))
+	@$(PY) -m stages.prepare --run $(RUN) --test
+
+# Both write what they can of the test battles too; the rules of those only do what is left.
+$(FEATURE_FILE): $(PARAMS)/features.json $(BATTLES)
 	@$(PY) -m stages.features --run $(RUN)
+
+features/$(RUN)/test.parquet: $(FEATURE_FILE) $(TEST_BATTLES)
+	@$(PY) -m stages.features --run $(RUN) --test
 
 models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
 	@$(PY) -m stages.tiny --run $(RUN) --name $*
 
-start-base = $(if $(filter $(1),$(TRANSFORMERS)),$(LAUNCH) stages.base --processes $(NPROC),$(PY) -m stages.base) --run $(RUN) --name $(1)
+# A stage of one base: stage, base. Of a base that uses torch, as many processes as were asked for.
+start = $(if $(filter $(2),$(TRANSFORMERS)),$(LAUNCH) $(1) --processes $(NPROC),$(PY) -m $(1)) --run $(RUN) --name $(2)
 define base-rule
-$(call oof-of,$(1)) &: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
-	@$$(call start-base,$(1))
+oof/$(RUN)/$(1).parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
+	@$$(call start,stages.base,$(1)) $(if $(filter 1,$(AGAIN)),--again)
+oof/$(RUN)/$(1).test.parquet: oof/$(RUN)/$(1).parquet $(TEST_BATTLES)
+	@$$(call start,stages.predict,$(1))
 .PHONY: oof-$(1)
-oof-$(1): $(call oof-of,$(1))
+oof-$(1): oof/$(RUN)/$(1).parquet $(if $(HAS_TEST),oof/$(RUN)/$(1).test.parquet)
 	@echo 'oof-$(1): $$< is up to date'
 endef
 $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
@@ -128,17 +145,20 @@ $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
 # What clean students learn from: their teacher without each pair of folds.
 define pairs-rule
 oof/$(RUN)/$(1).pairs.parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
-	@$$(call start-base,$(1)) --pairs
+	@$$(call start,stages.base,$(1)) --pairs $(if $(filter 1,$(AGAIN)),--again)
 endef
 $(foreach base,$(CLEAN),$(eval $(call pairs-rule,$(base))))
 endif
 oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
 
-$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILES)
+$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILE)
 	@$(PY) -m stages.stack --run $(RUN) --storage '$(STORAGE)' --workers '$(WORKERS)'
 
-submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(STACK)
+oof/$(RUN)/stack.test.parquet: $(STACK) $(TEST_OOF) $(TEST_FEATURES)
+	@$(PY) -m stages.predict_stack --run $(RUN)
+
+submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(TEST_STACK)
 	@$(PY) -m stages.submit --run $(RUN)
 
 report/$(RUN)/index.html report/$(RUN)/metrics.json &: $(STACK)
@@ -148,10 +168,10 @@ stack: $(STACK)
 report: report/$(RUN)/index.html
 UP_TO_DATE := stack report
 ifneq ($(SOURCE),table)
-prepare: $(BATTLES)
-features: $(FEATURE_FILES)
-oof: $(OOF)
-plan: $(BATTLES)
+prepare: $(BATTLES) $(TEST_BATTLES)
+features: $(FEATURE_FILE) $(TEST_FEATURES)
+oof: $(OOF) $(TEST_OOF)
+plan: $(BATTLES) $(TEST_BATTLES)
 	@$(PY) -m stages.plan --run $(RUN) --nproc $(NPROC)
 UP_TO_DATE += prepare features oof
 endif

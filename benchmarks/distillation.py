@@ -17,7 +17,8 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from oof.crossfit import FitFold, FoldResult, crossfit
+from oof.crossfit import crossfit
+from oof.model_store import FitModel, FoldResult, ModelStore
 from oof.nested import cross_pairs
 from oof.table import MEAN
 
@@ -50,8 +51,9 @@ def repetition(seed: int, battles: int, columns: int, weight: float) -> np.ndarr
     seen, fresh = (inputs[:battles], votes[:battles]), (inputs[battles:], votes[battles:])
     folds = pd.DataFrame({"id": np.arange(battles).astype(str), "fold": random.permutation(battles) % FOLDS})
     with tempfile.TemporaryDirectory() as folder:
-        plain = crossfit(folds, None, {}, Path(folder), _teacher(*seen)).valid[MEAN]
-        clean = cross_pairs(folds, {}, Path(folder), _teacher(*seen))
+        store = ModelStore(Path(folder), {})
+        plain = crossfit(folds, None, store, _teacher(*seen)).valid[MEAN]
+        clean = cross_pairs(folds, store, _teacher(*seen))
     numbers = folds["fold"].to_numpy()
     result = np.zeros((len(ARMS), 2))
     for fold in range(FOLDS):
@@ -64,12 +66,12 @@ def repetition(seed: int, battles: int, columns: int, weight: float) -> np.ndarr
     return result / FOLDS
 
 
-def _teacher(inputs: np.ndarray, votes: np.ndarray) -> FitFold:
-    def fit_fold(number: int, train: np.ndarray, valid: np.ndarray, folder: Path, with_test: bool) -> FoldResult:
+def _teacher(inputs: np.ndarray, votes: np.ndarray) -> FitModel:
+    def fit_model(number: int, train: np.ndarray, valid: np.ndarray, folder: Path) -> FoldResult:
         logits = _logits(fit(inputs[train], votes[train]), inputs[valid])
         return FoldResult({MEAN: np.exp(log_softmax(logits, axis=1))}, None, 0.0, 0.0)
 
-    return fit_fold
+    return fit_model
 
 
 def fit(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

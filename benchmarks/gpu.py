@@ -27,7 +27,8 @@ from battles.schema import CLASSES
 from benchmarks.random_weights import PAD, configurations, make
 from models.progress import Progress
 from models.transformer.backbone.adapters import Model
-from models.transformer.backbone.device import card, device
+from models.transformer.backbone.device import current_device, device_spec
+from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.precision import DTYPES
 from models.transformer.data.tokenization import Encoded
 from models.transformer.engine.prediction import predict_logits
@@ -88,53 +89,54 @@ def draw_lengths(settings: Transformer, count: int, csv: Path | None) -> np.ndar
     return np.clip(generator.lognormal(LOG_MEAN, LOG_DEVIATION, count).astype(np.int64), 16, settings.max_length)
 
 
-def measure(name: str, settings: Transformer, config: Any, where: torch.device, count: int, csv: Path | None) -> Any:
+def measure(name: str, settings: Transformer, config: Any, device: torch.device, count: int, csv: Path | None) -> Any:
     """The figures of one base: training and prediction, ours and the stock model's in padded eager batches."""
-    here = card(where)
-    settings = resolve(settings, here, config)
+    spec = device_spec(device)
+    settings = resolve(settings, spec, config)
     longest_only = settings.batch_size == 1
     lengths = np.full(8, settings.max_length) if longest_only else draw_lengths(settings, count, csv)
     encoded = random_battles(lengths, config.vocab_size)
     some = encoded.rows(np.arange(len(lengths) if longest_only else max(1, len(lengths) // 4)))
     dtype = DTYPES[settings.dtype]
-    model = make(settings, config, where)
+    model = make(settings, config, device)
+    base = LoadedBase(model, settings, dtype, PAD)
     again = settings.model_copy(update={"gradient_checkpointing": False})  # model FLOP: no forward pass is done twice
     factor = throughput.training_factor(again, config.num_hidden_layers)
 
     def training() -> None:
         targets = np.full((len(some), CLASSES), 1 / CLASSES)
         with Progress(f"{name} training", count_steps(len(some), settings)) as progress:
-            train(model, some, targets, settings, PAD, dtype, SEED, lambda current: None, progress)
+            train(base, some, targets, SEED, lambda current: None, progress)
 
     def predicting() -> None:
-        predict_logits(model, encoded, False, settings, PAD, dtype)
+        predict_logits(base, encoded, False)
 
     found: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
-        "computed_training_bytes": memory.estimate(settings, config, here).total,
-        "training": timed(training, model, some, factor, where),
+        "computed_training_bytes": memory.estimate(settings, config, spec).total,
+        "training": timed(training, model, some, factor, device),
     }
     if not longest_only:
-        found["prediction"] = timed(predicting, model, encoded, 1.0, where)
+        found["prediction"] = timed(predicting, model, encoded, 1.0, device)
         (model.get_base_model() if isinstance(model, PeftModel) else model).set_attn_implementation("eager")
-        found["stock training"] = timed(lambda: stock(model, some, settings, dtype, True), model, some, factor, where)
+        found["stock training"] = timed(lambda: stock(model, some, settings, dtype, True), model, some, factor, device)
         found["stock prediction"] = timed(
-            lambda: stock(model, encoded, settings, dtype, False), model, encoded, 1.0, where
+            lambda: stock(model, encoded, settings, dtype, False), model, encoded, 1.0, device
         )
     return found
 
 
 def stock(model: Any, encoded: Encoded, settings: Transformer, dtype: torch.dtype, training: bool) -> None:
     """One pass in length-sorted padded batches as written by hand: the model's own forward, an AdamW step a batch."""
-    where = next(model.parameters()).device
+    device = next(model.parameters()).device
     model.train(training)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5) if training else None
     order = np.argsort(-encoded.lengths, kind="stable")
     rows = max(1, settings.tokens_per_batch // settings.max_length)
     for begin in range(0, len(order), rows):
         sequences = [torch.from_numpy(encoded.sequence(int(row), False)).long() for row in order[begin : begin + rows]]
-        ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=PAD).to(where)
-        with torch.set_grad_enabled(training), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+        ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=PAD).to(device)
+        with torch.set_grad_enabled(training), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = model(input_ids=ids, attention_mask=(ids != PAD).long()).logits.float()
         if optimizer is None:
             logits.cpu()
@@ -145,17 +147,17 @@ def stock(model: Any, encoded: Encoded, settings: Transformer, dtype: torch.dtyp
 
 
 def timed(
-    work: Callable[[], Any], model: Model, encoded: Encoded, factor: float, where: torch.device
+    work: Callable[[], Any], model: Model, encoded: Encoded, factor: float, device: torch.device
 ) -> dict[str, Any]:
     """Rates of the second of two runs (the first one compiles) and its peak memory; or that the memory ran out."""
     try:
         work()
-        synchronise(where)
-        if where.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(where)
+        synchronise(device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         began = time.perf_counter()
         work()
-        synchronise(where)
+        synchronise(device)
         seconds = time.perf_counter() - began
     except torch.OutOfMemoryError:
         return {"failed": "out of memory"}
@@ -166,13 +168,13 @@ def timed(
         "battles_per_second": len(encoded) / seconds,
         "tokens_per_second": tokens / seconds,
         "model_flops_per_second": flops / seconds,
-        "peak_bytes": torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None,
+        "peak_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     }
 
 
-def synchronise(where: torch.device) -> None:
-    if where.type == "cuda":
-        torch.cuda.synchronize(where)
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def report(name: str, found: dict[str, Any], rate: float) -> None:
@@ -202,17 +204,17 @@ def main() -> None:
     arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     given = arguments.parse_args()
     quiet()
-    where = device()
-    if where.type == "cpu" and not given.tiny:
+    device = current_device()
+    if device.type == "cpu" and not given.tiny:
         print("no GPU here, nothing measured; the same code on tiny models: python -m benchmarks.gpu --tiny")
         return
-    here = card(where)
+    spec = device_spec(device)
     side = 512 if given.tiny else 8192
-    rate = throughput.matmul_rate(where, torch.bfloat16 if here.has_bf16 else torch.float16, side, side, side)
-    print(f"{here.text}: {rate / 1e12:.3g} TFLOP/s in a matrix product of {side}", flush=True)
+    rate = throughput.matmul_rate(device, torch.bfloat16 if spec.has_bf16 else torch.float16, side, side, side)
+    print(f"{spec.text}: {rate / 1e12:.3g} TFLOP/s in a matrix product of {side}", flush=True)
     results: dict[str, Any] = {
-        "card": here.text,
-        "memory_bytes": here.memory,
+        "card": spec.text,
+        "memory_bytes": spec.memory,
         "tiny": given.tiny,
         "lengths": str(given.csv.name) if given.csv else {"log_mean": LOG_MEAN, "log_deviation": LOG_DEVIATION},
         "matrix_product_flops_per_second": rate,
@@ -220,20 +222,20 @@ def main() -> None:
         "libraries": library_versions(),
         "bases": {},
     }
-    path = given.results / f"{re.sub(r'[^A-Za-z0-9]+', '-', here.name).strip('-').lower()}{'-tiny' * given.tiny}.json"
+    path = given.results / f"{re.sub(r'[^A-Za-z0-9]+', '-', spec.name).strip('-').lower()}{'-tiny' * given.tiny}.json"
     for name, settings in bases(given.tiny).items():
         if given.only not in (None, name):
             continue
         config = configurations(given.tiny)[name.split()[0]]
         try:
-            found = measure(name, settings, config, where, given.battles, given.csv)
+            found = measure(name, settings, config, device, given.battles, given.csv)
         except torch.OutOfMemoryError:
             found = {"failed": "out of memory while loading"}
         report(name, found, rate)
         results["bases"][name] = found
         write_json(path, results)
         gc.collect()
-        if where.type == "cuda":
+        if device.type == "cuda":
             torch.cuda.empty_cache()
     print(f"written to {path}")
 

@@ -22,6 +22,7 @@ from models.transformer.library_warnings import quiet
 
 quiet()
 
+from models.transformer.backbone.loading import LoadedBase  # noqa: E402  # after the libraries are quiet
 from models.transformer.data.batching import batches, collate, computed_tokens, training_steps  # noqa: E402  # after the libraries are quiet
 from models.transformer.data.tokenization import Encoded, encode  # noqa: E402
 from models.transformer.engine.prediction import predict_logits  # noqa: E402
@@ -75,7 +76,7 @@ def main() -> None:
     ways = {
         "fixed batches": (lambda: fixed_batches(model, encoded, pad), arrival),
         "this project": (
-            lambda: predict_logits(model, encoded, False, settings, pad, torch.float32),
+            lambda: predict_logits(LoadedBase(model, settings, torch.float32, pad), encoded, False),
             batches(encoded.lengths, settings.tokens_per_batch, 0),
         ),
     }

@@ -58,18 +58,18 @@ def configurations(tiny: bool) -> dict[str, Any]:
     }
 
 
-def make(settings: Transformer, config: Any, where: torch.device) -> Model:
+def make(settings: Transformer, config: Any, device: torch.device) -> Model:
     """A model with random weights, as `backbone.loading.load` would give it: quantised, adapted, on the device.
 
     `settings` are resolved. With NF4 each matrix is drawn and packed in turn: the whole model never stands in 16 bits.
     """
     torch.manual_seed(settings.seed)
     packed = settings.quantization == "nf4"
-    model = _packed(settings, config, where) if packed else meta_device.bare(settings, config, where=where)
-    return adapt(model, settings).to(where)
+    model = _packed(settings, config, device) if packed else meta_device.bare(settings, config, device=device)
+    return adapt(model, settings).to(device)
 
 
-def _packed(settings: Transformer, config: Any, where: torch.device) -> Any:
+def _packed(settings: Transformer, config: Any, device: torch.device) -> Any:
     model = meta_device.bare(settings, config)
     dtype = DTYPES[settings.dtype]
     std = config.initializer_range
@@ -83,19 +83,19 @@ def _packed(settings: Transformer, config: Any, where: torch.device) -> Any:
             quant_type="nf4",
             device="meta",
         )
-        drawn = torch.empty(layer.weight.shape, dtype=dtype, device=where).normal_(std=std)
-        packed.weight = Params4bit(drawn, requires_grad=False, quant_type="nf4", module=packed).to(where)
+        drawn = torch.empty(layer.weight.shape, dtype=dtype, device=device).normal_(std=std)
+        packed.weight = Params4bit(drawn, requires_grad=False, quant_type="nf4", module=packed).to(device)
         packed.support_avx512bf16_for_cpu = False  # the gradient would be lost (models.backbone)
         setattr(model.get_submodule(owner), last, packed)
     # Buffers (rotary frequencies, scale of embeddings) do not depend on the layers: those of one layer will do.
-    buffers = dict(meta_device.bare(settings, config, 1, where).named_buffers())
+    buffers = dict(meta_device.bare(settings, config, 1, device).named_buffers())
     for name, module in model.named_modules():
         for key, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[key] = buffers[f"{name}.{key}" if name else key]
         for key, parameter in module._parameters.items():
             if parameter is not None and parameter.is_meta:
-                drawn = torch.empty(parameter.shape, dtype=parameter.dtype, device=where).normal_(std=std)
+                drawn = torch.empty(parameter.shape, dtype=parameter.dtype, device=device).normal_(std=std)
                 module._parameters[key] = torch.nn.Parameter(drawn)
     model.is_loaded_in_4bit = True  # PEFT takes its 4-bit layers then
     return model

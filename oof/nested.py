@@ -5,23 +5,17 @@ other way round. So K folds cost K (K - 1) / 2 trainings, not K (K - 1). Each li
 a fold does.
 """
 
-from collections.abc import Callable, Mapping
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
-from battles.files import content_hash
-from oof.crossfit import FitFold, load, run_once
+from oof.model_store import FitModel, Job, ModelStore
 from oof.table import MEAN
 
 
-def cross_pairs(
-    folds: pd.DataFrame, key: Mapping[str, Any], folder: Path, fit_fold: FitFold, say: Callable[[str], None] = print
-) -> np.ndarray:
+def cross_pairs(folds: pd.DataFrame, store: ModelStore, fit: FitModel) -> np.ndarray:
     """Probabilities (folds, battles, 3): entry [k] by models that saw neither fold k nor the battle's own fold.
 
     Entry [k] is NaN for fold k's own battles. Raises BadInput for fewer than three folds.
@@ -32,16 +26,14 @@ def cross_pairs(
         raise BadInput(
             f"prepare.folds: {count}; a clean teacher is trained without two folds, so there must be 3 or more"
         )
-    digest = content_hash({**key, "pairs": True})
     values = np.full((count, len(numbers), 3), np.nan)
     for at, (j, k) in enumerate(combinations(range(count), 2)):
-        place = folder / f"pair-{j}-{k}"
         held_out = np.isin(numbers, (j, k))
         # Numbers above the folds' and the refit's: every model of a base has seeds of its own.
-        rows = (np.flatnonzero(~held_out), np.flatnonzero(held_out))
-        run_once(place, digest, count + 1 + at, *rows, False, fit_fold, say)
-        found = np.full((len(numbers), 3), np.nan)
-        found[held_out] = load(place).valid[MEAN]
-        values[k][numbers == j] = found[numbers == j]
-        values[j][numbers == k] = found[numbers == k]
+        job = Job(f"pair-{j}-{k}", count + 1 + at, np.flatnonzero(~held_out), np.flatnonzero(held_out), "pair")
+        store.fit_once(job, fit)
+        predicted = np.full((len(numbers), 3), np.nan)
+        predicted[held_out] = store.load(job).valid[MEAN]
+        values[k][numbers == j] = predicted[numbers == j]
+        values[j][numbers == k] = predicted[numbers == k]
     return values

@@ -24,6 +24,14 @@ def parser(description: str) -> argparse.ArgumentParser:
     return result
 
 
+def base_arguments(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser with the options of every stage of one base."""
+    result = parser((description or "").splitlines()[0])
+    result.add_argument("--name", required=True, help="name of the base, a section of params.yaml")
+    result.add_argument("--processes", type=int, default=1, help="processes that were started for this base")
+    return result
+
+
 def run_argument(description: str) -> str:
     """The run's name, for a stage that takes nothing else."""
     run: str = parser(description).parse_args().run
@@ -56,7 +64,7 @@ def guarded(main: Callable[[], None]) -> None:
 
 def has_test(run: str) -> bool:
     """Whether the run has test battles."""
-    return stamp(run, "inputs")["test"] is not None
+    return stamp(run, "test")["test"] is not None
 
 
 def code_version() -> str:

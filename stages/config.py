@@ -1,5 +1,6 @@
 """params.yaml, read once into frozen, typed sections: defaults, then the profile, then `SET`."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,14 +10,12 @@ import yaml
 from pydantic import Field, ValidationError
 
 from battles.errors import BadInput
+from battles.paths import RunPaths
 from battles.settings import Prepare, Sample, Section
 from features.settings import Features
+from models.base_kinds import BASE_KINDS
 from models.stacking.settings import CANDIDATES, STACK, Stack
-from models.tfidf.settings import Tfidf
 from models.transformer.settings import Teacher, Tiny, Transformer
-
-BASE_KINDS: dict[str, type[Section]] = {"transformer": Transformer, "tfidf": Tfidf}
-TINY_ROOT = "models/runs/{run}/tiny"
 
 
 class Run(Section):
@@ -37,7 +36,21 @@ STAGES: dict[str, type[Section]] = {
     "stack": Stack,
 }
 # No base may have the name of a stamp (`stages.params`), nor of a row of the stack's own in tables, files and charts.
-RESERVED = frozenset({"inputs", *STAGES, STACK, *CANDIDATES})
+RESERVED = frozenset({"inputs", "test", "call", *STAGES, STACK, *CANDIDATES})
+
+
+def tiny_root(run: str) -> str:
+    """The folder of a run's tiny backbones."""
+    return str(RunPaths(run).models / "tiny")
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """A stamp as an earlier call wrote it; {} where there is none, or one that is damaged and is written anew."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = False) -> dict[str, Section]:

@@ -2,30 +2,39 @@
 
 from typing import Any
 
-from battles.files import read_table, write_table
+from battles.files import file_hash, read_metadata, read_table, write_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from features.settings import Features
 from features.table import build
-from stages.common import guarded, has_test, run_argument, section
+from stages.common import guarded, has_test, parser, section
 
 
 def main() -> None:
-    run = run_argument("Makes the handcrafted features of a run's battles.")
-    settings, digest = section(run, "features", Features)
-    room, folder = RunPaths(run).battles, RunPaths(run).features
-    train, folds = read_table(room / "train.parquet"), read_table(room / "folds.parquet")
-    test = read_table(room / "test.parquet") if has_test(run) else None
+    arguments = parser("Makes the handcrafted features of a run's battles.")
+    arguments.add_argument("--test", action="store_true", help="only those of the battles to predict, if not there yet")
+    given = arguments.parse_args()
+    settings, digest = section(given.run, "features", Features)
+    paths = RunPaths(given.run)
+    train, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
+    test_path, test = paths.battles / "test.parquet", None
+    depends_on: dict[str, Any] = {"fold_hash": fold_hash(folds), "params_hash": digest}
+    of_test = depends_on
+    if has_test(given.run):
+        test = read_table(test_path)
+        of_test = {**depends_on, "train": file_hash(paths.battles / "train.parquet"), "test": file_hash(test_path)}
+    path, path_of_test = paths.features / "train.parquet", paths.features / "test.parquet"
+    if given.test and path_of_test.exists() and of_test.items() <= read_metadata(path_of_test).items():
+        path_of_test.touch()  # made together with those of the training battles
+        return
 
     features, features_test, swap = build(train, folds, test, settings)
 
-    metadata: dict[str, Any] = {"swap": swap, "fold_hash": fold_hash(folds), "params_hash": digest}
-    if features_test is None:
-        (folder / "test.parquet").unlink(missing_ok=True)  # an earlier test file's
-    else:
-        write_table(folder / "test.parquet", features_test, metadata)
-    write_table(folder / "train.parquet", features, metadata)
-    print(f"features: {len(swap)} columns of {len(features)} battles")
+    if features_test is not None:
+        write_table(path_of_test, features_test, {"swap": swap, **of_test})
+    if not given.test:
+        write_table(path, features, {"swap": swap, **depends_on})
+    print(f"features: {len(swap)} columns of {len(test if given.test and test is not None else features)} battles")
 
 
 if __name__ == "__main__":

@@ -5,33 +5,45 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from battles.files import file_hash, write_table
+from battles.files import file_hash, read_table, write_table
 from battles.folds import fold_hash, make_folds
 from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, turns
 from battles.settings import Prepare
-from stages.common import guarded, run_argument, section, stamp
+from stages.common import guarded, has_test, parser, section, stamp
 
 
 def main() -> None:
-    run = run_argument("Checks the battles and splits the voted ones into prompt-grouped folds.")
-    settings, _ = section(run, "prepare", Prepare)
-    inputs = stamp(run, "inputs")
-    # Both files are checked, and the split is made, before anything is written.
-    train = read_battles(inputs["train"]["path"], voted=True)
-    test = read_battles(inputs["test"]["path"], voted=False) if inputs["test"] else None
-    folds = make_folds(train, settings.folds, settings.seed)
+    arguments = parser("Checks the battles and splits the voted ones into prompt-grouped folds.")
+    arguments.add_argument("--test", action="store_true", help="only the battles to predict")
+    given = arguments.parse_args()
+    if given.test:
+        _prepare_test(given.run)
+    else:
+        _prepare_train(given.run)
 
-    folder = RunPaths(run).battles
+
+def _prepare_test(run: str) -> None:
+    source = stamp(run, "test")["test"]
+    test = read_battles(source["path"], voted=False)
+    path = RunPaths(run).battles / "test.parquet"
+    write_table(path, test, {"source_sha256": _source_hash(source)})
+    print(f"test: {_described(test)}")
+
+
+def _prepare_train(run: str) -> None:
+    settings, _ = section(run, "prepare", Prepare)
+    inputs, folder = stamp(run, "inputs"), RunPaths(run).battles
+    # The split is made before anything is written.
+    train = read_battles(inputs["train"]["path"], voted=True)
+    folds = make_folds(train, settings.folds, settings.seed)
+    test_ids = read_table(folder / "test.parquet", columns=[ID])[ID] if has_test(run) else None
+
     split = {"fold_hash": fold_hash(folds), "source_sha256": _source_hash(inputs["train"])}
     write_table(folder / "train.parquet", train, split)
-    if test is None:
-        (folder / "test.parquet").unlink(missing_ok=True)  # an earlier test file's
-    else:
-        write_table(folder / "test.parquet", test, {"source_sha256": _source_hash(inputs["test"])})
     write_table(folder / "folds.parquet", folds, split | settings.model_dump())
-    print(_summary(train, test, folds))
+    print(_summary(train, test_ids, folds))
 
 
 def _source_hash(source: dict[str, Any]) -> str:
@@ -39,17 +51,16 @@ def _source_hash(source: dict[str, Any]) -> str:
     return source["sha256"] or file_hash(source["path"])
 
 
-def _summary(train: pd.DataFrame, test: pd.DataFrame | None, folds: pd.DataFrame) -> str:
+def _summary(train: pd.DataFrame, test_ids: pd.Series | None, folds: pd.DataFrame) -> str:
     votes = train[list(WINNERS)].mean().to_numpy()
     lines = [
         f"train: {_described(train)}, {folds['group'].nunique()} distinct prompts, "
         f"votes A {votes[0]:.1%}, B {votes[1]:.1%}, tie {votes[2]:.1%}"
     ]
-    if test is None:
+    if test_ids is None:
         lines.append("test: none given (TEST=), so there will be no submission")
     else:
-        lines.append(f"test: {_described(test)}")
-        shared = int(test[ID].isin(train[ID]).sum())
+        shared = int(test_ids.isin(train[ID]).sum())
         if shared:
             lines.append(
                 f"note: {shared} ids of the test file occur in the training file too; are they the same battles?"

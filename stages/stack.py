@@ -17,9 +17,8 @@ from models.stacking.stacker import Nested, describe, leave_one_out, stack
 from oof import table
 from oof.leakage import suspects
 from oof.metrics import calibrated_error
-from oof.probabilities import softmax
 from report.scores import score, text_table
-from stages.common import code_version, guarded, has_test, library_versions, parser, section, stamp
+from stages.common import code_version, guarded, library_versions, parser, section, stamp
 
 
 def main() -> None:
@@ -77,8 +76,6 @@ def main() -> None:
     everything = np.full((len(covered), 3), np.nan)
     everything[covered] = nested.probabilities[STACK]
     table.write(paths.predictions(STACK), folds, {table.MEAN: everything}, metadata)
-    if has_test(run):
-        _predict_test(paths, names, nested, metadata)
     without = leave_one_out(probabilities, votes, numbers, settings)
     _report(paths, names, nested, probabilities, votes, groups, seconds, len(covered), without)
 
@@ -94,14 +91,6 @@ def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
             "give WORKERS=1, leave STORAGE out for a journal file, or give postgresql://…"
         )
     return settings
-
-
-def _predict_test(paths: RunPaths, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:
-    ids = read_table(paths.battles / "test.parquet", columns=["id"])["id"]
-    bases = {name: paths.test_predictions(name) for name in names}
-    meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
-    probabilities = softmax(nested.final.models[nested.shipped].logits(meta))
-    table.write_test(paths.test_predictions(STACK), ids.tolist(), {table.MEAN: probabilities}, metadata)
 
 
 def _report(

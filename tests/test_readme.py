@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from battles.prompt import parts
-from models.transformer.base_model import fit_folds
+from models.transformer.base_model import open_base
+from models.transformer.data.training_set import TrainingSet
 from oof.table import PLAIN
 from tests.models.transformer.checkpoints import battles, make_checkpoint, settings
 
@@ -23,8 +24,8 @@ def test_the_lines_of_readme_give_a_folds_probabilities(tmp_path: Path, name: st
     texts = list(zip(*parts(battles()), strict=True))
     shortest = int(np.argmin([sum(map(len, text)) for text in texts]))  # nothing is cut
     valid = np.array([shortest])
-    fold = fit_folds("base", base, battles(), None, tmp_path)
-    found = fold(0, np.setdiff1d(np.arange(len(texts)), valid), valid, folder, False).valid[PLAIN]
+    fit, _ = open_base("base", base, TrainingSet.of(battles()), None, tmp_path)
+    found = fit(0, np.setdiff1d(np.arange(len(texts)), valid), valid, folder).valid[PLAIN]
     assert np.abs(_run(folder / "model", texts[shortest]) - found).max() < 1e-5
     assert found.std() > 1e-2
 

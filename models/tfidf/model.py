@@ -8,7 +8,6 @@ A fitted model is two small files, `weights.npz` and `model.json`: numbers and s
 """
 
 import json
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from battles.schema import labels, turns
 from models.calibration import Calibration
 from models.tfidf import hashing
 from models.tfidf.settings import Tfidf
-from oof.crossfit import FitFold, FoldResult
 
 _CHUNK = 1000
 _STEPS, _TOLERANCE = 60, 1e-3
@@ -173,24 +171,3 @@ def fit_differences(seen: Differences, prompts: Iterable[str], votes: np.ndarray
     held_out = scores[np.arange(len(votes)), inner]
     calibration = Calibration.fit(held_out, seen.even, votes)
     return TfidfModel(settings, primal[:, -1].astype(np.float64), float(gap_weights[-1]), calibration)
-
-
-def fit_folds(settings: Tfidf, battles: pd.DataFrame, test: pd.DataFrame | None) -> FitFold:
-    """The function that fits and predicts one fold of this base; texts are hashed here, once for all folds."""
-    seen = differences(battles, settings)
-    seen_test = None if test is None else differences(test, settings)
-    prompts, votes = battles["prompt"].to_numpy(), labels(battles)
-
-    def fit_fold(
-        fold: int, train_rows: np.ndarray, valid_rows: np.ndarray, folder: Path, with_test: bool = True
-    ) -> FoldResult:
-        began = time.perf_counter()
-        model = fit_differences(seen.rows(train_rows), prompts[train_rows], votes[train_rows], settings)
-        trained = time.perf_counter()
-        valid = {"": model.predict_differences(seen.rows(valid_rows))}
-        out_test = None if seen_test is None or not with_test else {"": model.predict_differences(seen_test)}
-        predicted = time.perf_counter()
-        model.save(folder / "model")
-        return FoldResult(valid, out_test, trained - began, predicted - trained)
-
-    return fit_fold

@@ -6,108 +6,132 @@ from pydantic import Field, model_validator
 
 from battles.settings import Section
 
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Template(Section):
     """The text around the three parts of a battle, in the order in which the model reads them."""
 
-    prompt: str = "User: "
-    first: str = "\n\nResponse A: "
-    second: str = "\n\nResponse B: "
-    end: str = "\n\nWhich response is better?"
+    prompt: str = Field("User: ", max_length=2000, description="before the prompt")
+    first: str = Field("\n\nResponse A: ", max_length=2000, description="before the response in the first place")
+    second: str = Field("\n\nResponse B: ", max_length=2000, description="before the response in the second place")
+    end: str = Field("\n\nWhich response is better?", max_length=2000, description="after the second response")
 
 
 class Lora(Section):
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) of rank `rank`, scaled by alpha / rank.
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685)."""
 
-    With LoRA+ (Hayou et al. 2024, arXiv:2402.12354) B learns at `plus_ratio` times the learning rate of A.
-    """
-
-    rank: Annotated[int, Field(ge=1)] = 16
-    alpha: Positive = 32.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    target_modules: list[str] | Literal["all-linear"] = "all-linear"
-    plus_ratio: Annotated[float, Field(ge=1)] | None = None
+    rank: Annotated[int, Field(ge=1, le=4096)] = Field(16, description="rank of the matrices A and B")
+    alpha: Positive = Field(32.0, description="adapters are scaled by alpha / rank")
+    dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        0.05, description="share of an adapter's inputs that training drops"
+    )
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        "all-linear",
+        description="layers that get adapters, by the last part of their name; all-linear: all but the head",
+    )
+    plus_ratio: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)] | None = Field(
+        None, description="LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B learns at so many times the rate of A"
+    )
 
 
 class Teacher(Section):
-    """Learning from another base's rows: loss = (1 - weight) · cross-entropy(vote) + weight · KL(teacher ‖ student).
+    """Learning from another base's out-of-fold rows (Hinton et al. 2015, arXiv:1503.02531).
 
-    `base` is a base of the same run; `temperature` softens both sides of the KL term (Hinton et al. 2015,
-    arXiv:1503.02531). A training battle's teacher row is out-of-fold: made by a model that did not see its vote.
-    But that model did see the votes of the fold on which the student is scored, and so they reach the student: a leak
-    of second order, which flatters the student's score (`benchmarks/distillation.py` shows by how much). `clean`
-    takes rows of teachers that saw neither fold; it costs K (K - 1) / 2 more trainings of the teacher for K folds.
+    loss = (1 - weight) · cross-entropy(vote) + weight · temperature² · KL(teacher ‖ student). A training battle's
+    teacher row comes from a model that did not see its vote, but that did see the votes of the fold on which the
+    student is scored: a leak of second order, which flatters the student's score (`benchmarks/distillation.py`
+    measures it).
     """
 
-    base: str
-    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
-    temperature: Positive = 1.0
-    clean: bool = False
+    base: str = Field(description="name of the teacher, a base of the same run")
+    weight: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(0.5, description="weight of the KL term")
+    temperature: Positive = Field(1.0, description="softens both sides of the KL term")
+    clean: bool = Field(
+        False,
+        description="take rows of teachers that saw neither fold: no leak, K (K - 1) / 2 more trainings of the teacher",
+    )
 
 
 class Transformer(Section):
-    """A sequence-classification base model: any local checkpoint or hub name.
+    """A sequence-classification base model on any local checkpoint or hub name."""
 
-    `max_length` counts tokens of a whole battle, template included; `prompt_share` of it is the prompt's, the rest
-    is the responses' in equal parts. `swap_training` says in which order a training battle is shown: `both` (in
-    each epoch twice), `alternate` (a seeded order, exchanged from epoch to epoch) or `none`. `tta: both` predicts
-    both response orders and averages the probabilities; `tta: budget` does so for the closest battles, as many as
-    `tta_seconds` allow: what a fold may spend on the second order, held-out and test battles sharing it by number.
-    `batching`: `padded` batches of like lengths, `packed` ones laid end to end, or `auto`: packed where `attention` is
-    flex or flash. A batch has at most `tokens_per_batch` tokens, filling included; it halves where memory runs out.
-    `watch` held-out battles are scored for the curve after every epoch; nothing is chosen by them.
-    `quantization: auto` stores frozen weights in 4 bits only where whole ones would not fit in the card's memory.
-    `frozen_layers`: so many layers from the lowest stay as they are loaded (in a full fine-tune the embeddings below
-    them too; with `lora` they get no adapters).
-
-    A killed training goes on from its last checkpoint: one is written every `checkpoint_minutes` (0: after every
-    step) and after every epoch. The 8-bit optimizers keep their state in 8 bits (Dettmers et al. 2021,
-    arXiv:2110.02861), `paged` where it may also leave the card's memory.
-
-    `objective: mse` is the founding paper's single output (`engine.scalar_head`). `extra_train` is a file of
-    further battles to learn from, in the columns of a training file, whose three winner columns may hold
-    probabilities; they are never scored, and those whose prompt occurs among the battles that a fold scores are left
-    out there. Probabilities in it must come from models that saw none of the run's votes. The test battles' prompts
-    may occur in it. `test_from` says whose predictions of the test battles count: the `mean` of the folds' models, the
-    `best` of them (the paper's choice: the least log loss on its own fold, so that figure is flattered by the
-    choice, the test rows are not), or one more model, a `refit` on all training battles.
-    """
-
-    kind: Literal["transformer"] = "transformer"
-    backbone: str
-    revision: str | None = None
-    template: Template = Template()
-    max_length: Annotated[int, Field(ge=16)] = 1024
-    prompt_share: Share = 0.2
-    quantization: Literal["auto", "none", "int8", "nf4"] = "none"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
-    lora: Lora | None = None
-    frozen_layers: Annotated[int, Field(ge=0)] = 0
-    gradient_checkpointing: bool = False
-    epochs: Annotated[int, Field(ge=1)] = 2
-    learning_rate: Positive = 2e-4
-    head_learning_rate: Positive | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    max_grad_norm: Positive = 1.0
-    objective: Literal["cross_entropy", "mse"] = "cross_entropy"
-    teacher: Teacher | None = None
-    extra_train: str | None = None
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    tokens_per_batch: Annotated[int, Field(ge=64)] = 16384
-    batching: Literal["auto", "padded", "packed"] = "auto"
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
-    swap_training: Literal["both", "alternate", "none"] = "alternate"
-    tta: Literal["both", "none", "budget"] = "both"
-    tta_seconds: Annotated[float, Field(ge=0)] | None = None
-    test_from: Literal["mean", "best", "refit"] = "mean"
-    watch: Annotated[int, Field(ge=0)] = 512
-    seed: int = 11
+    kind: Literal["transformer"] = Field("transformer", description="kind of the base")
+    backbone: str = Field(description="local folder or hub name (owner/name); {run} stands for the run's name")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub repository")
+    template: Template = Field(Template(), description="text around prompt and responses")
+    max_length: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
+        1024, description="tokens of a whole battle, template included; longer texts are cut in the middle"
+    )
+    prompt_share: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = Field(
+        0.2, description="share of max_length that is the prompt's; the responses share the rest equally"
+    )
+    quantization: Literal["auto", "none", "int8", "nf4"] = Field(
+        "none", description="storage of frozen weights; auto: nf4 only where 16 bits do not fit the GPU's memory"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="type to compute in; auto: bfloat16 where the GPU has it, else float16, float32 on a CPU"
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = Field(
+        "auto", description="attention implementation; auto: the fastest that architecture and device can train with"
+    )
+    lora: Lora | None = Field(None, description="low-rank adapters; none: all weights are trained")
+    frozen_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0, description="lowest layers that are not trained (and, without lora, the embeddings below them)"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, one more forward pass"
+    )
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(2, description="passes over the training battles")
+    learning_rate: Rate = Field(2e-4, description="peak rate of AdamW, after warm-up")
+    head_learning_rate: Rate | None = Field(None, description="peak rate of the new head; none: learning_rate")
+    weight_decay: NonNegative = Field(0.01, description="decoupled weight decay of AdamW")
+    warmup: Share = Field(0.1, description="share of the steps in which the rate rises; then half a cosine to 0")
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
+    objective: Literal["cross_entropy", "mse"] = Field(
+        "cross_entropy", description="mse: one output and squared error, as in the founding paper (engine/scalar_head)"
+    )
+    teacher: Teacher | None = Field(None, description="another base to learn from beside the votes")
+    extra_train: str | None = Field(
+        None,
+        description="file of further battles to learn from, never scored; winner columns may hold probabilities, which "
+        "must come from models that saw none of the run's votes; battles whose prompt is scored are left out",
+    )
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "adamw", description="8-bit moments (Dettmers et al. 2021, arXiv:2110.02861); paged: they may leave the GPU"
+    )
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(16, description="battles of an optimizer step")
+    tokens_per_batch: Annotated[int, Field(ge=64, le=1_000_000_000)] = Field(
+        16384, description="most tokens of a micro-batch, padding included; halves where memory runs out"
+    )
+    batching: Literal["auto", "padded", "packed"] = Field(
+        "auto", description="padded to the longest, or packed end to end; auto: packed with flex or flash attention"
+    )
+    checkpoint_minutes: NonNegative = Field(
+        10.0, description="minutes between checkpoints, 0: after every step; one is written after every epoch too"
+    )
+    swap_training: Literal["both", "alternate", "none"] = Field(
+        "alternate", description="response orders of an epoch: both, a seeded one that alternates, or as they are"
+    )
+    tta: Literal["both", "none", "budget"] = Field(
+        "both", description="swap TTA: average both response orders; budget: only the closest battles, for tta_seconds"
+    )
+    tta_seconds: NonNegative | None = Field(
+        None, description="seconds of a model's second order; scored and test battles share them by number"
+    )
+    test_from: Literal["mean", "best", "refit"] = Field(
+        "mean",
+        description="who predicts the test battles: the mean of the folds' models, the best on its own fold, or one "
+        "more model trained on all battles",
+    )
+    eval_battles: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
+        512, description="scored battles whose log loss stands in the curve after every epoch; nothing is chosen by it"
+    )
+    seed: Seed = Field(11, description="seed of head, order of battles and dropout; fold k adds k")
 
     @property
     def outputs(self) -> int:
@@ -140,23 +164,22 @@ class Transformer(Section):
 class TinyBackbone(Section):
     """Sizes of one tiny backbone of a real architecture, pretrained on the run's own training text."""
 
-    architecture: Literal["roberta", "llama", "gemma2"]
-    hidden: Annotated[int, Field(ge=16)] = 64
-    layers: Annotated[int, Field(ge=1)] = 2
-    heads: Annotated[int, Field(ge=1)] = 4
-    steps: Annotated[int, Field(ge=1)] = 150
-    learning_rate: Positive = 6e-3
+    architecture: Literal["roberta", "llama", "gemma2"] = Field(description="which architecture it is of")
+    hidden: Annotated[int, Field(ge=16, le=65_536)] = Field(64, description="width of the residual stream")
+    layers: Annotated[int, Field(ge=1, le=1_000)] = Field(2, description="number of layers")
+    heads: Annotated[int, Field(ge=1, le=1_000)] = Field(4, description="attention heads")
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(150, description="optimizer steps of pretraining")
+    learning_rate: Rate = Field(6e-3, description="peak rate of pretraining")
 
 
 class Tiny(Section):
-    """Tiny backbones that the run makes for itself, so that it needs no download.
+    """Tiny backbones that the run makes for itself, so that it needs no download."""
 
-    They are pretrained on battles laid out by `template`, best that of the base models which take them.
-    """
-
-    vocabulary: Annotated[int, Field(ge=300)] = 2000
-    max_length: Annotated[int, Field(ge=16)] = 512
-    template: Template = Template()
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    seed: int = 5
-    backbones: dict[str, TinyBackbone] = Field(default_factory=dict)
+    vocabulary: Annotated[int, Field(ge=300, le=1_000_000)] = Field(2000, description="tokens of the tokenizer")
+    max_length: Annotated[int, Field(ge=16, le=1_000_000)] = Field(512, description="positions of the backbones")
+    template: Template = Field(
+        Template(), description="layout of the text they are pretrained on, best that of the bases which take them"
+    )
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(32, description="battles of a pretraining step")
+    seed: Seed = Field(5, description="seed of weights, order and masks")
+    backbones: dict[str, TinyBackbone] = Field(default_factory=dict, description="name and sizes of each")

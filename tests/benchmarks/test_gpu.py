@@ -9,7 +9,7 @@ from bitsandbytes.nn import Linear4bit
 
 from benchmarks import gpu
 from benchmarks.random_weights import configurations, make
-from models.transformer.backbone.device import card
+from models.transformer.backbone.device import device_spec
 from models.transformer.planning import memory
 from models.transformer.planning.preflight import resolve
 from tests.models.transformer.checkpoints import battles
@@ -52,14 +52,14 @@ def test_the_tiny_run_writes_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_random_nf4_weights_are_what_loading_would_give() -> None:
     config = configurations(tiny=True)["gemma-2-9b"]
-    settings = resolve(gpu.bases(tiny=True)["gemma-2-9b nf4"], card(CPU), config)
+    settings = resolve(gpu.bases(tiny=True)["gemma-2-9b nf4"], device_spec(CPU), config)
     model = make(settings, config, CPU)
     packed = [m for m in model.modules() if isinstance(m, Linear4bit)]
     assert len(packed) == 2 * 7
     assert all(m.weight.dtype == torch.uint8 for m in packed)
     assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert trained == memory.estimate(settings, config, card(CPU)).trained_parameters
+    assert trained == memory.estimate(settings, config, device_spec(CPU)).trained_parameters
     ids = torch.arange(5, 37)[None]
     model.train()(input_ids=ids).logits.square().sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)

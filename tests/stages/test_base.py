@@ -24,7 +24,7 @@ YAML = """
 run: {bases: [small, tfidf]}
 prepare: {folds: 3}
 tfidf: {kind: tfidf, bits: 10, chars: [], min_battles: 1}
-small: {kind: transformer, backbone: "%s", max_length: 72, epochs: 1, batch_size: 20, lora: {rank: 2}, watch: 0}
+small: {kind: transformer, backbone: "%s", max_length: 72, epochs: 1, batch_size: 20, lora: {rank: 2}, eval_battles: 0}
 profiles: {user: {}}
 """
 

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from battles.errors import BadInput
-from models.transformer.backbone.device import BF16_SINCE, Card
+from models.transformer.backbone.device import BF16_SINCE, DeviceSpec
 from models.transformer.settings import Transformer
 
 SOFTCAPPING_SINCE = (2, 6)  # FlashAttention's first release that caps attention logits, as Gemma 2 does
@@ -22,7 +22,7 @@ SUPPORT = {
 }
 
 
-def choose(settings: Transformer, config: Any, card: Card) -> str:
+def choose(settings: Transformer, config: Any, spec: DeviceSpec) -> str:
     """As set, once checked; or, for `auto`, flex on cards that can train with it, else sdpa, else eager.
 
     Flex skips what lies between packed battles. It is passed over on the CPU, where it has no gradient, on cards before
@@ -32,7 +32,7 @@ def choose(settings: Transformer, config: Any, card: Card) -> str:
     """
     able = [name for name in SUPPORT if getattr(_model_class(settings, config), SUPPORT[name])]
     if settings.attention == "auto":
-        if "flex_attention" in able and _flex_trains(config, card):
+        if "flex_attention" in able and _flex_trains(config, spec):
             return "flex_attention"
         return "sdpa" if "sdpa" in able else "eager"
     if settings.attention != "eager" and settings.attention not in able:
@@ -41,15 +41,15 @@ def choose(settings: Transformer, config: Any, card: Card) -> str:
             f"use auto, eager{''.join(f', {name}' for name in able if name != 'flash_attention_2')}"
         )
     if settings.attention == "flash_attention_2":
-        _check_flash(config, card)
+        _check_flash(config, spec)
     return settings.attention
 
 
-def check_training(attention: str, config: Any, card: Card) -> None:
+def check_training(attention: str, config: Any, spec: DeviceSpec) -> None:
     """Refuses to train where flex attention has no gradient: on the CPU, and with dropout on attention weights."""
     if attention != "flex_attention":
         return
-    if card.kind == "cpu":
+    if spec.kind == "cpu":
         raise BadInput("attention: flex_attention has no gradient on the CPU; use auto there")
     if dropout := _dropout(config):
         raise BadInput(
@@ -58,10 +58,10 @@ def check_training(attention: str, config: Any, card: Card) -> None:
         )
 
 
-def _flex_trains(config: Any, card: Card) -> bool:
+def _flex_trains(config: Any, spec: DeviceSpec) -> bool:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    enough = width <= WIDE_HEAD or card.shared_memory >= WIDE_HEAD_MEMORY
-    return card.kind == "cuda" and card.capability >= BF16_SINCE and enough and not _dropout(config)
+    enough = width <= WIDE_HEAD or spec.shared_memory >= WIDE_HEAD_MEMORY
+    return spec.kind == "cuda" and spec.capability >= BF16_SINCE and enough and not _dropout(config)
 
 
 def _dropout(config: Any) -> float:
@@ -82,15 +82,15 @@ def _model_class(settings: Transformer, config: Any) -> type[torch.nn.Module]:
     return found
 
 
-def _check_flash(config: Any, card: Card) -> None:
+def _check_flash(config: Any, spec: DeviceSpec) -> None:
     try:
         installed = version("flash_attn")
     except PackageNotFoundError:
         raise BadInput(
             "attention: flash_attention_2, but flash-attn is not installed; install it or use auto"
         ) from None
-    if card.kind == "cpu" or card.capability < BF16_SINCE:
-        raise BadInput(f"attention: flash_attention_2 needs compute capability 8.0, this is {card.text}; use auto")
+    if spec.kind == "cpu" or spec.capability < BF16_SINCE:
+        raise BadInput(f"attention: flash_attention_2 needs compute capability 8.0, this is {spec.text}; use auto")
     numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[:2])
     if getattr(config, "attn_logit_softcapping", None) and numbers < SOFTCAPPING_SINCE:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""What a device can do: memory and capability, asked once, so that rules about cards are plain functions."""
+"""What a device can do: memory and capability, asked once, so that rules about devices are plain functions."""
 
 import os
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ BF16_SINCE = (8, 0)  # Ampere
 
 
 @dataclass(frozen=True)
-class Card:
-    """A device: memory in bytes, CUDA compute capability, shared memory of a block in bytes (0 on the CPU)."""
+class DeviceSpec:
+    """What a device has: memory in bytes, CUDA compute capability, shared memory of a block in bytes (0 on the CPU)."""
 
     name: str
     kind: Literal["cuda", "cpu"]
@@ -40,20 +40,20 @@ class Card:
         )
 
 
-def device() -> torch.device:
+def current_device() -> torch.device:
     """The accelerator if there is one, this process's own of several, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def card(where: torch.device) -> Card:
-    """What there is at a device."""
-    if where.type != "cuda":
-        return Card("cpu", "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    found = torch.cuda.get_device_properties(where)
-    return Card(
-        found.name,
+def device_spec(device: torch.device) -> DeviceSpec:
+    """The specification of a device of this machine."""
+    if device.type != "cuda":
+        return DeviceSpec("cpu", "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    properties = torch.cuda.get_device_properties(device)
+    return DeviceSpec(
+        properties.name,
         "cuda",
-        found.total_memory,
-        (found.major, found.minor),
-        getattr(found, "shared_memory_per_block_optin", 0),
+        properties.total_memory,
+        (properties.major, properties.minor),
+        getattr(properties, "shared_memory_per_block_optin", 0),
     )

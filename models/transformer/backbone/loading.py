@@ -1,16 +1,36 @@
 """Backbone factory: a local checkpoint or hub name becomes a model of battles ready for one fold."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from bitsandbytes.nn import Linear4bit
+from peft import set_peft_model_state_dict
+from peft.utils import load_peft_weights
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 
-from models.transformer.backbone.adapters import Model, adapt
+from battles.errors import BadInput
+from models.transformer.backbone.adapters import adapt
 from models.transformer.backbone.precision import DTYPES, loading_options
 from models.transformer.backbone.pretrained import unavailable
 from models.transformer.settings import Transformer
 
 
-def load(settings: Transformer, seed: int, pad_token_id: int, device: torch.device, on_device: bool = True) -> Model:
+@dataclass(frozen=True)
+class LoadedBase:
+    """A model of battles, and what whoever calls it needs to know.
+
+    `settings` are resolved; `dtype` is the type that it computes in, by autocast; `pad` is its tokenizer's pad token.
+    """
+
+    model: torch.nn.Module
+    settings: Transformer
+    dtype: torch.dtype
+    pad: int
+
+
+def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_device: bool = True) -> LoadedBase:
     """A fresh model for one fold: backbone, quantised if asked, LoRA if asked, new head; on its device, or still on the
     CPU without `on_device`.
 
@@ -36,10 +56,31 @@ def load(settings: Transformer, seed: int, pad_token_id: int, device: torch.devi
         raise unavailable(settings, error) from None
     if device.type == "cpu":
         _keep_nf4_differentiable(model)
-    model.config.pad_token_id = pad_token_id
+    model.config.pad_token_id = pad
     model.config.use_cache = False
     adapted = adapt(model, settings)
-    return adapted.to(device) if on_device and not options else adapted
+    placed = adapted.to(device) if on_device and not options else adapted
+    return LoadedBase(placed, settings, dtype, pad)
+
+
+def restore(settings: Transformer, folder: Path, pad: int, device: torch.device) -> LoadedBase:
+    """The model that was saved in `folder`, ready to predict; its predictions are those of the model that was saved.
+
+    With LoRA the backbone is loaded from where it came, and then its adapters and head from `folder`; a full fine-tune
+    lies in `folder` as a whole. Raises BadInput for a model that cannot be had.
+    """
+    if settings.lora is None:
+        return load(settings.model_copy(update={"backbone": str(folder), "revision": None}), 0, pad, device)
+    base = load(settings, 0, pad, device)
+    try:
+        weights = load_peft_weights(str(folder), device=str(device))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(
+            f"{folder}: the saved model cannot be read ({str(error).splitlines()[0]}); delete the folder of its fold "
+            "and run `make oof` again"
+        ) from None
+    set_peft_model_state_dict(base.model, weights)
+    return base
 
 
 def _keep_nf4_differentiable(model: torch.nn.Module) -> None:

@@ -12,7 +12,7 @@ from models.transformer.backbone.precision import DTYPES
 from models.transformer.settings import Transformer
 
 
-def bare(settings: Transformer, config: Any, layers: int | None = None, where: str | torch.device = "meta") -> Any:
+def bare(settings: Transformer, config: Any, layers: int | None = None, device: str | torch.device = "meta") -> Any:
     """The sequence classifier as it would be loaded, unquantised and before `adapt`; with so many layers if given.
 
     Anywhere but on the meta device it has random weights.
@@ -27,7 +27,7 @@ def bare(settings: Transformer, config: Any, layers: int | None = None, where: s
             config.layer_types = repeated[:layers]
     if config.pad_token_id is None:
         config.pad_token_id = 0
-    with torch.device(where):
+    with torch.device(device):
         return AutoModelForSequenceClassification.from_config(
             config,
             # A full fine-tune keeps fp32 weights and computes under autocast; frozen weights can be narrow.

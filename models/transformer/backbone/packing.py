@@ -50,15 +50,15 @@ def pack_multiple(model: Any, settings: Transformer) -> int:
 
 def block_diagonal_mask(sequence: torch.Tensor, flex: bool, weight: torch.Tensor) -> Any:
     """The attention mask that keeps the tokens of different sequences apart; `sequence` is int64 (tokens,)."""
-    total, where = len(sequence), sequence.device
+    total, device = len(sequence), sequence.device
     if flex:
 
         def same(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
             return sequence[query] == sequence[key]
 
-        return create_block_mask(same, 1, None, total, total, device=where, _compile=True)
+        return create_block_mask(same, 1, None, total, total, device=device, _compile=True)
     # A float mask: RoBERTa's eager attention adds what it is given, so that a bool mask would be wrong in silence.
-    cast = torch.is_autocast_enabled(where.type)
-    dtype = torch.get_autocast_dtype(where.type) if cast else weight.dtype
-    mask = torch.zeros(1, 1, total, total, dtype=dtype, device=where)
+    cast = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if cast else weight.dtype
+    mask = torch.zeros(1, 1, total, total, dtype=dtype, device=device)
     return mask.masked_fill_(sequence[:, None] != sequence[None], torch.finfo(dtype).min)

@@ -6,7 +6,7 @@ import torch
 from transformers import BitsAndBytesConfig
 
 from battles.errors import BadInput
-from models.transformer.backbone.device import Card, card
+from models.transformer.backbone.device import DeviceSpec
 from models.transformer.settings import Transformer
 
 HEADS = ["score", "classifier"]
@@ -16,40 +16,35 @@ CAPABILITY = {"int8": (7, 5), "nf4": (6, 0)}
 NF4_BLOCK = 64
 
 
-def choose_dtype(settings: Transformer, where: Card) -> str:
+def choose_dtype(settings: Transformer, spec: DeviceSpec) -> str:
     """As set, once checked; or, for `auto`, bf16 on cards that have it, fp16 on older ones, fp32 on the CPU.
 
     Raises BadInput for a type that the device cannot train in.
     """
     if settings.dtype == "auto":
-        if where.kind == "cpu":
+        if spec.kind == "cpu":
             return "float32"
-        return "bfloat16" if where.has_bf16 else "float16"
-    if settings.dtype == "bfloat16" and not where.has_bf16:
-        raise BadInput(f"dtype: bfloat16 needs compute capability 8.0, this is {where.text}; use auto or float16")
-    if settings.dtype == "float16" and where.kind == "cpu":
+        return "bfloat16" if spec.has_bf16 else "float16"
+    if settings.dtype == "bfloat16" and not spec.has_bf16:
+        raise BadInput(f"dtype: bfloat16 needs compute capability 8.0, this is {spec.text}; use auto or float16")
+    if settings.dtype == "float16" and spec.kind == "cpu":
         raise BadInput("dtype: float16 cannot be trained on the CPU; use auto, float32 or bfloat16")
     return settings.dtype
 
 
-def resolve_dtype(settings: Transformer, where: torch.device) -> torch.dtype:
-    """The type that a base computes in on a device (`choose_dtype`)."""
-    return DTYPES[choose_dtype(settings, card(where))]
-
-
-def check_quantization(settings: Transformer, model: torch.nn.Module, where: Card) -> None:
+def check_quantization(settings: Transformer, model: torch.nn.Module, spec: DeviceSpec) -> None:
     """Refuses a quantisation that the device has no kernels for, or gets wrong on this model (weights not needed).
 
     bitsandbytes 0.50 gives wrong NF4 weights on the CPU where a block of 64 crosses two rows (relative error 0.4
     instead of 0.09).
     """
-    if where.kind == "cuda":
+    if spec.kind == "cuda":
         least = CAPABILITY.get(settings.quantization, (0, 0))
-        if where.capability < least:
+        if spec.capability < least:
             fix = "nf4 or none" if settings.quantization == "int8" else "none"
             raise BadInput(
                 f"quantization: {settings.quantization} needs compute capability {'.'.join(map(str, least))}, this is "
-                f"{where.text}; use {fix}"
+                f"{spec.text}; use {fix}"
             )
     elif settings.quantization == "nf4":
         for name, module in quantised_layers(model):

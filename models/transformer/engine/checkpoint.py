@@ -26,7 +26,7 @@ Curve = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Parts:
+class State:
     """What changes while training; `scaler` only in half precision on a GPU."""
 
     model: torch.nn.Module
@@ -35,17 +35,17 @@ class Parts:
     scaler: Any | None
 
 
-def save(path: Path, parts: Parts, curve: Curve) -> None:
+def save(path: Path, state: State, curve: Curve) -> None:
     """Writes the state after `len(curve)` steps: under a temporary name, synced, then renamed over the last one.
 
-    Where the weights are sharded all processes call it, as all have a part of the state; the leader writes.
+    Where the weights are sharded all processes call it, as all have a part of the state; the main process writes.
     """
-    state = {
+    kept = {
         "libraries": _versions(),
-        "trained": {name: fsdp.whole(value) for name, value in _trained(parts.model)},
-        "optimizer": fsdp.whole_states(parts.optimizer),
-        "scheduler": parts.scheduler.state_dict(),
-        "scaler": None if parts.scaler is None else parts.scaler.state_dict(),
+        "trained": {name: fsdp.gather_full(value) for name, value in _trained(state.model)},
+        "optimizer": fsdp.gather_optimizer_state(state.optimizer),
+        "scheduler": state.scheduler.state_dict(),
+        "scaler": None if state.scaler is None else state.scaler.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "curve": curve,
@@ -53,42 +53,42 @@ def save(path: Path, parts: Parts, curve: Curve) -> None:
     if not distributed.state().is_main_process:
         return
     with atomic(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(kept, temporary)
 
 
-def restore(path: Path, parts: Parts, say: Callable[[str], None] = print) -> Curve:
-    """Puts a checkpoint's state into `parts` and returns its curve; an empty one when there is nothing to go on from.
+def restore(path: Path, state: State, say: Callable[[str], None] = print) -> Curve:
+    """Puts a checkpoint's state into `state` and returns its curve; an empty one when there is nothing to go on from.
 
     A file that is damaged, of another shape of model or of other library versions is named by `say` and left alone;
-    `parts` are as they were then.
+    `state` are as they were then.
     """
     for left_over in path.parent.glob(f".{path.name}.*.tmp"):  # of a process killed while it wrote
         left_over.unlink()
     if not path.exists():
         return []
-    state, problem = _read(path, parts)
-    if state is None:
+    kept, problem = _read(path, state)
+    if kept is None:
         say(f"{path}: {problem}; the fold is trained from its beginning")
         return []
     with torch.no_grad():
-        for name, parameter in _trained(parts.model):
-            parameter.copy_(fsdp.like(state["trained"][name], parameter))
-    parts.optimizer.load_state_dict(fsdp.sharded_states(state["optimizer"], parts.optimizer))
-    bare = getattr(parts.optimizer, "optimizer", parts.optimizer)
+        for name, parameter in _trained(state.model):
+            parameter.copy_(fsdp.shard_like(kept["trained"][name], parameter))
+    state.optimizer.load_state_dict(fsdp.shard_optimizer_state(kept["optimizer"], state.optimizer))
+    bare = getattr(state.optimizer, "optimizer", state.optimizer)
     if getattr(bare, "is_paged", False):
         page_again(bare)
-    parts.scheduler.load_state_dict(state["scheduler"])
-    if parts.scaler is not None and state["scaler"] is not None:
-        parts.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["random"])
+    state.scheduler.load_state_dict(kept["scheduler"])
+    if state.scaler is not None and kept["scaler"] is not None:
+        state.scaler.load_state_dict(kept["scaler"])
+    torch.set_rng_state(kept["random"])
     # On another number of cards dropout goes on with other draws; the training itself is as valid.
-    if state["random_cuda"] and len(state["random_cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["random_cuda"])
-    curve: Curve = state["curve"]
+    if kept["random_cuda"] and len(kept["random_cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(kept["random_cuda"])
+    curve: Curve = kept["curve"]
     return curve
 
 
-def _read(path: Path, parts: Parts) -> tuple[Mapping[str, Any] | None, str]:
+def _read(path: Path, state: State) -> tuple[Mapping[str, Any] | None, str]:
     """The state, or None and why it cannot be taken."""
     try:
         # torch does not compare the checksums that it writes: a flipped bit would pass as a weight.
@@ -96,16 +96,16 @@ def _read(path: Path, parts: Parts) -> tuple[Mapping[str, Any] | None, str]:
             broken = archive.testzip()
         if broken is not None:
             return None, f"damaged checkpoint (checksum of {broken})"
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         return None, f"damaged checkpoint ({' '.join(str(error).split())[:120]})"
-    if state["libraries"] != _versions():
-        changed = [f"{name} {found}" for name, found in state["libraries"].items() if found != version(name)]
+    if kept["libraries"] != _versions():
+        changed = [f"{name} {wrote}" for name, wrote in kept["libraries"].items() if wrote != version(name)]
         return None, f"the checkpoint was written by {', '.join(changed)}"
-    shapes = {name: value.shape for name, value in _trained(parts.model)}
-    if {name: value.shape for name, value in state["trained"].items()} != shapes:
+    shapes = {name: value.shape for name, value in _trained(state.model)}
+    if {name: value.shape for name, value in kept["trained"].items()} != shapes:
         return None, "the checkpoint is of another model"
-    return state, ""
+    return kept, ""
 
 
 def _trained(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:

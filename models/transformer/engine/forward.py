@@ -26,30 +26,30 @@ def forward(
     `multiple` is `pack_multiple`'s. `model` is a bare or PEFT model, not one wrapped for several processes. The head
     computes in fp32, whatever the backbone does.
     """
-    where = next(model.parameters()).device
+    device = next(model.parameters()).device
     bare = model.get_base_model() if isinstance(model, PeftModel) else model
     kind = bare.config.model_type
     if kind not in DECODERS + ENCODERS:
-        logits: torch.Tensor = model(**collate(encoded, rows, swapped, pad, where)).logits
+        logits: torch.Tensor = model(**collate(encoded, rows, swapped, pad, device)).logits
         return logits.float()
     backbone = getattr(bare, bare.base_model_prefix)
     lengths = torch.from_numpy(encoded.lengths[rows])
     inputs: dict[str, Any]
     if multiple:
-        inputs = _pack(backbone, encoded, rows, swapped, pad, multiple, where)
+        inputs = _pack(backbone, encoded, rows, swapped, pad, multiple, device)
         ends = lengths.cumsum(0)
         at = ends - lengths if kind in ENCODERS else ends - 1
         row = torch.zeros_like(at)
     else:
-        inputs = dict(collate(encoded, rows, swapped, pad, where))
+        inputs = dict(collate(encoded, rows, swapped, pad, device))
         if kind in DECODERS or bool((lengths == lengths.max()).all()):
             # No mask: a causal model's tokens never see the filling, which stands behind them. With one, sdpa would
             # leave its fast kernels and lay out rows x longest x longest.
             inputs["attention_mask"] = None
         at = torch.zeros_like(lengths) if kind in ENCODERS else lengths - 1
         row = torch.arange(len(rows))
-    hidden = backbone(**inputs, use_cache=False).last_hidden_state[row.to(where), at.to(where)]
-    with torch.autocast(where.type, enabled=False):
+    hidden = backbone(**inputs, use_cache=False).last_hidden_state[row.to(device), at.to(device)]
+    with torch.autocast(device.type, enabled=False):
         if kind in ENCODERS:
             return bare.classifier(hidden.float()[:, None])  # takes the first token
         return bare.score(hidden.float())
@@ -68,7 +68,13 @@ class Scorer(torch.nn.Module):
 
 
 def _pack(
-    backbone: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, multiple: int, where: torch.device
+    backbone: Any,
+    encoded: Encoded,
+    rows: np.ndarray,
+    swapped: np.ndarray,
+    pad: int,
+    multiple: int,
+    device: torch.device,
 ) -> dict[str, Any]:
     """The backbone's inputs for battles laid end to end, filled up by pads as sequences of their own."""
     sequences = [encoded.sequence(int(row), bool(flag)) for row, flag in zip(rows, swapped, strict=True)]
@@ -78,20 +84,20 @@ def _pack(
     ids = np.concatenate([*sequences, np.full(filling, pad)])
     positions = np.concatenate([*(np.arange(len(ids)) for ids in sequences), np.zeros(filling, dtype=np.int64)])
     inputs: dict[str, Any] = {
-        "input_ids": torch.from_numpy(ids.astype(np.int64))[None].to(where, non_blocking=True),
+        "input_ids": torch.from_numpy(ids.astype(np.int64))[None].to(device, non_blocking=True),
         # Where a position does not follow on the one before, another sequence begins.
-        "position_ids": torch.from_numpy(positions + start)[None].to(where, non_blocking=True),
+        "position_ids": torch.from_numpy(positions + start)[None].to(device, non_blocking=True),
         "attention_mask": None,
     }
     lengths = [len(ids) for ids in sequences] + [filling] * bool(filling)
     implementation = backbone.config._attn_implementation
     if implementation.startswith("flash"):
         # transformers would find them in the positions, anew and with a wait for the GPU in every layer.
-        bounds = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32).to(where, non_blocking=True)
+        bounds = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32).to(device, non_blocking=True)
         longest = max(lengths)
         inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
     elif encoder:
-        sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(where)
+        sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
         inputs["attention_mask"] = block_diagonal_mask(
             sequence, implementation == "flex_attention", next(backbone.parameters())
         )

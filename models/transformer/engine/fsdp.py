@@ -1,8 +1,8 @@
-"""Weights sharded over the GPUs of several processes, for backbones that outgrow a card: FSDP2 (torch's `fully_shard`).
+"""Weights sharded over the GPUs of several processes, for backbones that outgrow one GPU: FSDP2 (`fully_shard`).
 
 accelerate's launcher turns it on, by a config file such as `fsdp.yaml`. Every process keeps a part of each weight; a
-layer is put together just before it computes and taken apart afterwards, by all processes at once. So all must do the
-same number of forwards, whatever rows they have, and a process that runs out of memory cannot try again alone.
+layer is gathered just before it computes and freed afterwards, by all processes at once. So all must do the same number
+of forward passes, whatever rows they have, and a process that runs out of memory cannot try again alone.
 
 Frozen weights stay as narrow as they were loaded, trained ones stay in fp32, and autocast computes: accelerate's mixed
 precision is off, as it would gather the fp32 head and adapters in 16 bits and add their gradients up in 16 bits.
@@ -41,7 +41,7 @@ class Sharded(Scorer):
         self.dtype = dtype
         # accelerate shards each module of these classes by itself: the layers. The rest is gathered as a whole.
         classes = {type(module).__name__ for module in model.modules()}
-        self._no_split_modules = sorted(classes.intersection(_bare(model)._no_split_modules or ()))
+        self._no_split_modules = sorted(classes.intersection(_unwrapped(model)._no_split_modules or ()))
 
     def forward(self, *arguments: Any) -> torch.Tensor:
         """Logits, as `engine.forward.forward` gives them."""
@@ -50,8 +50,8 @@ class Sharded(Scorer):
         with torch.autocast(kind, dtype=self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False):
             return super().forward(*arguments)
 
-    def take_apart(self) -> None:
-        """Lets go of what a forward without a backward leaves put together: all that is outside of the layers."""
+    def free_gathered(self) -> None:
+        """Frees what a forward pass without a backward pass leaves gathered: all weights outside of the layers."""
         assert isinstance(self, FSDPModule)  # `fully_shard` makes it one
         self.reshard()
 
@@ -86,23 +86,23 @@ def check(settings: Transformer) -> None:
 
 def out_of_memory(budget: int) -> BadInput:
     """What to say when a process ran out of memory with this token budget: the others wait for it."""
-    where = distributed.state().process_index
+    process = distributed.state().process_index
     return BadInput(
-        f"tokens_per_batch: {budget} was too much for process {where}, and under FSDP no process can go on with less "
+        f"tokens_per_batch: {budget} was too much for process {process}, and under FSDP no process can go on with less "
         "alone; set a smaller one"
     )
 
 
-def whole(value: Any) -> Any:
-    """A sharded tensor put together on the CPU of the leader (empty in the others); anything else as it is."""
+def gather_full(value: Any) -> Any:
+    """A sharded tensor gathered on the CPU of the main process (empty in the others); anything else as it is."""
     if not isinstance(value, DTensor):
         return value
     full = value.full_tensor()
     return full.cpu() if distributed.state().is_main_process else torch.empty(0)
 
 
-def like(value: Any, parameter: torch.Tensor) -> Any:
-    """A whole tensor of the shape of a sharded parameter, sharded as that is; anything else as it is."""
+def shard_like(value: Any, parameter: torch.Tensor) -> Any:
+    """A full tensor of the shape of a sharded parameter, sharded as that is; anything else as it is."""
     if not isinstance(parameter, DTensor) or not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
         return value
     # Every process has the whole: nothing is sent.
@@ -111,24 +111,25 @@ def like(value: Any, parameter: torch.Tensor) -> Any:
     )
 
 
-def whole_states(optimizer: Any) -> dict[str, Any]:
-    """An optimizer's state dict with whole tensors, in the leader."""
+def gather_optimizer_state(optimizer: Any) -> dict[str, Any]:
+    """An optimizer's state dict with full tensors, in the main process."""
     state: dict[str, Any] = optimizer.state_dict()
-    states = {at: {name: whole(value) for name, value in held.items()} for at, held in state["state"].items()}
+    states = {at: {name: gather_full(value) for name, value in held.items()} for at, held in state["state"].items()}
     return {**state, "state": states}
 
 
-def sharded_states(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
-    """An optimizer's state dict of whole tensors, sharded as its parameters are."""
+def shard_optimizer_state(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """An optimizer's state dict of full tensors, sharded as its parameters are."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states = {
-        at: {name: like(value, parameters[at]) for name, value in held.items()} for at, held in state["state"].items()
+        at: {name: shard_like(value, parameters[at]) for name, value in held.items()}
+        for at, held in state["state"].items()
     }
     return {**state, "state": states}
 
 
 def save(model: Model | Sharded, folder: Path) -> None:
-    """Writes a trained model in its library's own format. All processes call it, the leader writes."""
+    """Writes a trained model in its library's own format. All processes call it, the main process writes."""
     leads = distributed.state().is_main_process
     if not isinstance(model, Sharded):
         if leads:
@@ -137,7 +138,7 @@ def save(model: Model | Sharded, folder: Path) -> None:
     bare: Model = model.model
     kept = {name for name, parameter in bare.named_parameters() if parameter.requires_grad}
     state = {
-        name: whole(value)
+        name: gather_full(value)
         for name, value in ((key.removeprefix("model."), value) for key, value in model.state_dict().items())
         if name in kept or not isinstance(bare, PeftModel)
     }
@@ -145,5 +146,5 @@ def save(model: Model | Sharded, folder: Path) -> None:
         bare.save_pretrained(folder, state_dict=state)
 
 
-def _bare(model: Any) -> Any:
+def _unwrapped(model: Any) -> Any:
     return model.get_base_model() if isinstance(model, PeftModel) else model

@@ -1,4 +1,4 @@
-"""What a battle is answered with, and the loss: votes as probabilities, one neuron's preference, a teacher's rows."""
+"""Training targets and losses: vote probabilities, the preference of a scalar head, a teacher's probabilities."""
 
 import torch
 from torch.nn.functional import cross_entropy, kl_div
@@ -6,7 +6,8 @@ from torch.nn.functional import cross_entropy, kl_div
 from battles.swap import SWAPPED_CLASSES
 from models.transformer.settings import Transformer
 
-SMALLEST = 1e-12
+# A teacher's probability of 0 would have no logarithm; its out-of-fold tables hold none below 1e-6.
+TEACHER_FLOOR = 1e-12
 
 
 def as_shown(targets: torch.Tensor, swapped: torch.Tensor) -> torch.Tensor:
@@ -31,13 +32,13 @@ def loss_sum(logits: torch.Tensor, targets: torch.Tensor, settings: Transformer)
         return cross_entropy(logits, targets, reduction="sum")
     assert settings.teacher is not None
     weight, temperature = settings.teacher.weight, settings.teacher.temperature
-    votes, guide = targets[:, 0], targets[:, 1]
-    guided = guide.isfinite().all(dim=1)
-    share = weight * guided
+    votes, teacher = targets[:, 0], targets[:, 1]
+    has_teacher = teacher.isfinite().all(dim=1)
+    soft_weight = weight * has_teacher
     hard = cross_entropy(logits, votes, reduction="none")
-    softened = (guide.nan_to_num(1.0).clamp_min(SMALLEST).log() / temperature).softmax(dim=1)
+    softened = (teacher.nan_to_num(1.0).clamp_min(TEACHER_FLOOR).log() / temperature).softmax(dim=1)
     soft = kl_div((logits / temperature).log_softmax(dim=1), softened, reduction="none").sum(dim=1)
-    return ((1 - share) * hard + share * temperature**2 * soft).sum()
+    return ((1 - soft_weight) * hard + soft_weight * temperature**2 * soft).sum()
 
 
 def preference(targets: torch.Tensor) -> torch.Tensor:

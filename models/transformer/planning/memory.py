@@ -22,7 +22,7 @@ from typing import Any
 
 from models.transformer.backbone import meta_device
 from models.transformer.backbone.adapters import Model
-from models.transformer.backbone.device import Card
+from models.transformer.backbone.device import DeviceSpec
 from models.transformer.backbone.packing import DECODERS, ENCODERS, filling
 from models.transformer.backbone.precision import DTYPES, NF4_BLOCK, quantised_layers
 from models.transformer.planning import activations
@@ -62,18 +62,18 @@ class Memory:
         return self.weights + self.trained + self.gradients + self.optimizer + self.step
 
 
-def estimate(settings: Transformer, config: Any, where: Card) -> Memory:
+def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
     """Memory of training with resolved settings (`planning.preflight`) on a device, whether or not it fits there."""
     model = meta_device.adapted(settings, meta_device.bare(settings, config))
     sizes = [p.numel() for p in model.parameters() if p.requires_grad]
     trained = sum(sizes)
     moments = moments_bytes(sizes, settings.optimizer)
     large = [size for size in sizes if size >= PAGED_SINCE]
-    pages = settings.optimizer == "paged_adamw_8bit" and where.kind == "cuda"
+    pages = settings.optimizer == "paged_adamw_8bit" and spec.kind == "cuda"
     paged = moments_bytes(large, settings.optimizer) if pages else 0
     multiple = filling(config.model_type, settings.attention, settings)
     rows, tokens = micro_batch(settings, multiple)
-    step = _step(settings, config, where, rows, tokens, bool(multiple))
+    step = _step(settings, config, spec, rows, tokens, bool(multiple))
     return Memory(
         parameters=sum(p.numel() for p in model.parameters()),
         trained_parameters=trained,
@@ -124,7 +124,7 @@ def _quantised_bytes(rows: int, columns: int, quantization: str) -> int:
     return ceil(count / 2) + blocks + 4 * ceil(blocks / ABSMAX_BLOCK) + NF4_TABLES
 
 
-def _step(settings: Transformer, config: Any, where: Card, rows: int, tokens: int, packed: bool) -> int:
+def _step(settings: Transformer, config: Any, spec: DeviceSpec, rows: int, tokens: int, packed: bool) -> int:
     """Bytes of a micro-batch beyond weights, gradients and optimizer."""
     frozen = min(settings.frozen_layers, 1)
     # With re-entrant checkpointing (int8, `backbone.adapters`) frozen layers keep their input too.
@@ -136,7 +136,7 @@ def _step(settings: Transformer, config: Any, where: Card, rows: int, tokens: in
     for layers in STACKS:
         few = settings.model_copy(update={"frozen_layers": frozen})
         bare = meta_device.bare(few, config, frozen + layers)
-        bare.config._attn_implementation = _stand_in(settings.attention, where, mask)
+        bare.config._attn_implementation = _stand_in(settings.attention, spec, mask)
         model = meta_device.adapted(few, bare)
         dtype = DTYPES[settings.dtype]
         found.append(activations.step_bytes(model, settings.quantization, dtype, rows, tokens, mask))
@@ -153,12 +153,12 @@ def _mask(attention: str, kind: str, packed: bool) -> activations.Mask:
     return "padding" if packed or kind not in DECODERS else "none"
 
 
-def _stand_in(attention: str, where: Card, mask: activations.Mask) -> str:
+def _stand_in(attention: str, spec: DeviceSpec, mask: activations.Mask) -> str:
     """The simulated attention: fused kernels of cards keep no matrix of weights; the CPU's are run as they are."""
     if attention in FUSED:
         return activations.FLASH
-    if attention != "sdpa" or (where.kind == "cpu" and mask != "none"):
+    if attention != "sdpa" or (spec.kind == "cpu" and mask != "none"):
         return attention
-    if where.kind == "cpu":
+    if spec.kind == "cpu":
         return activations.UNMASKED
     return activations.FLASH if mask == "none" else activations.MASKED

@@ -10,7 +10,7 @@ import torch
 from battles.errors import BadInput
 from battles.prompt import parts, spread
 from models.transformer.backbone import attention, meta_device
-from models.transformer.backbone.device import Card
+from models.transformer.backbone.device import DeviceSpec
 from models.transformer.backbone.precision import DTYPES
 from models.transformer.backbone.pretrained import is_local, load_config, load_tokenizer
 from models.transformer.data.tokenization import encode
@@ -38,6 +38,23 @@ class Rows:
     folds: int
     wanted: int
     extra: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device to plan for and how many processes share the work; rates are measured on `device`."""
+
+    device: torch.device
+    spec: DeviceSpec
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is read of a backbone beforehand; the tokenizer is None where only that cannot be had."""
+
+    config: Any
+    tokenizer: Any
 
 
 @dataclass(frozen=True)
@@ -75,22 +92,22 @@ class Plan:
     fix: str | None
 
 
-def sources(settings: Transformer, tiny: Tiny, made: TinyBackbone | None, battles: pd.DataFrame) -> tuple[Any, Any]:
+def read_source(settings: Transformer, tiny: Tiny, made: TinyBackbone | None, battles: pd.DataFrame) -> Source:
     """Configuration and tokenizer of a base; with `made`, those that this tiny backbone will have once pretrained.
 
-    The tokenizer is None where only that cannot be had. Raises BadInput where the configuration cannot.
+    Raises BadInput where the configuration cannot be had.
     """
     if made is not None:
         from models.transformer.tiny_backbone import build, train_tokenizer
 
         texts = (text for part in parts(battles) for text in part)
         tokenizer = train_tokenizer(texts, tiny.vocabulary, made.architecture)
-        return build(made, len(tokenizer), tiny.max_length).config, tokenizer
+        return Source(build(made, len(tokenizer), tiny.max_length).config, tokenizer)
     config = load_config(settings)
     try:
-        return config, load_tokenizer(settings)
+        return Source(config, load_tokenizer(settings))
     except BadInput:
-        return config, None
+        return Source(config, None)
 
 
 def token_counts(settings: Transformer, tokenizer: Any, battles: pd.DataFrame) -> np.ndarray:
@@ -109,77 +126,105 @@ def token_counts(settings: Transformer, tokenizer: Any, battles: pd.DataFrame) -
 
 def models_of(settings: Transformer, rows: Rows, pairs: bool) -> dict[str, Models]:
     """The models that a base trains: of the wanted folds, of all battles, and with `pairs` those for clean students."""
-    refit = settings.test_from == "refit" and rows.test > 0
+    refit = settings.test_from == "refit"
     share = rows.train / rows.folds
-    found = {"fold": Models(rows.wanted, rows.train - share + rows.extra, share + (0 if refit else rows.test))}
+    models = {"fold": Models(rows.wanted, rows.train - share + rows.extra, share + (0 if refit else rows.test))}
     if refit:
-        found["refit"] = Models(1, rows.train + rows.extra, rows.test)
+        models["refit"] = Models(1, rows.train + rows.extra, rows.test)
     if pairs:
         count = rows.folds * (rows.folds - 1) // 2
-        found["pair of folds"] = Models(count, rows.train - 2 * share + rows.extra, 2 * share)
-    return found
+        models["pair of folds"] = Models(count, rows.train - 2 * share + rows.extra, 2 * share)
+    return models
 
 
 def make(
-    settings: Transformer,
-    config: Any,
-    tokenizer: Any,
-    battles: pd.DataFrame,
-    rows: Rows,
-    where: torch.device,
-    card: Card,
-    processes: int = 1,
-    pairs: bool = False,
+    settings: Transformer, source: Source, battles: pd.DataFrame, rows: Rows, machine: Machine, pairs: bool = False
 ) -> Plan:
     """The figures of one base on a device. Raises BadInput for settings that cannot work there.
 
     `battles` are all that it learns from; `pairs` says that a clean student learns from it. Time is an estimate: the
     operations of training (`planning.throughput`) over a share of 0.45 of the rate of this device's matrix product,
-    measured in the shape and type of the base's widest layer, and divided by the `processes` (not on a CPU, whose
-    cores they share).
+    measured in the shape and type of the base's widest layer, and divided by the processes (not on a CPU, whose cores
+    they share).
     """
-    chosen = resolve(settings, card, config)
-    attention.check_training(chosen.attention, config, card)
-    counts = token_counts(chosen, tokenizer, battles)
-    memory = estimate(chosen, config, card)
+    config, spec = source.config, machine.spec
+    chosen = resolve(settings, spec, config)
+    attention.check_training(chosen.attention, config, spec)
+    counts = token_counts(chosen, source.tokenizer, battles)
+    memory = estimate(chosen, config, spec)
     model = meta_device.bare(chosen, config)
-    dtype = DTYPES[chosen.dtype]
-    wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
-    rate = matmul_rate(where, dtype, memory.rows * memory.tokens, config.hidden_size, wide)
-    devices = processes if card.kind == "cuda" else 1
-    read = forward_flops(model, counts.mean(), float(np.square(counts).mean())) / (SHARE * rate * devices)
-    shows = chosen.epochs * (2 if chosen.swap_training == "both" else 1)
-    learn = shows * read * training_factor(chosen, config.num_hidden_layers)
-    # A battle is read in one order or in both, or in the second for so many seconds of a model's.
-    orders = 2 if chosen.tta == "both" else 1
-
-    def predicting(one: Models) -> float:
-        return one.predicts * orders * read + min(chosen.tta_seconds or 0.0, one.predicts * read)
-
+    rate, time = _work(chosen, config, model, memory, counts, machine)
     models = models_of(chosen, rows, pairs)
     fold = models["fold"]
-    fits = memory.total <= card.usable
-    parameters = memory.parameters if chosen.lora is None else memory.trained_parameters
-    saved = 4 * parameters + (len(tokenizer.backend_tokenizer.to_str()) if tokenizer is not None else 0)
-    stored = sum(p.numel() for p in model.parameters()) * (getattr(config, "dtype", None) or torch.float32).itemsize
+    fits = memory.total <= spec.usable
+    number = sum(one.count for one in models.values())
+    shown, orders = _shown(chosen), 2 if chosen.tta == "both" else 1
     return Plan(
         settings=chosen,
         memory=memory,
         models=models,
-        sampled=len(counts) if tokenizer is not None else 0,
-        train_tokens=fold.learns * shows * counts.mean(),
+        sampled=len(counts) if source.tokenizer is not None else 0,
+        train_tokens=fold.learns * shown * counts.mean(),
         predict_tokens=fold.predicts * orders * counts.mean(),
         longest=int(counts.max()),
         rate=rate,
         small=config.hidden_size < SMALL,
-        train_seconds=fold.learns * learn,
-        predict_seconds=predicting(fold),
-        seconds=sum(one.count * (one.learns * learn + predicting(one)) for one in models.values()),
-        disk=sum(one.count for one in models.values()) * saved + _beside_models(memory, rows, counts.mean()),
-        download=0 if is_local(chosen.backbone) else stored,
+        train_seconds=time.training(fold),
+        predict_seconds=time.predicting(fold),
+        seconds=sum(one.count * (time.training(one) + time.predicting(one)) for one in models.values()),
+        disk=number * _saved_bytes(chosen, memory, source.tokenizer) + _beside_models(memory, rows, counts.mean()),
+        download=0 if is_local(chosen.backbone) else _stored_bytes(model, config),
         fits=fits,
-        fix=None if fits else what_fits(chosen, config, card),
+        fix=None if fits else suggest_fitting_settings(chosen, config, spec),
     )
+
+
+@dataclass(frozen=True)
+class _Time:
+    """Seconds of training on a battle, over all epochs, and of reading it once."""
+
+    settings: Transformer
+    learn: float
+    read: float
+
+    def training(self, models: Models) -> float:
+        return models.learns * self.learn
+
+    def predicting(self, models: Models) -> float:
+        # A battle is read in one order or in both, or in the second for so many seconds of a model's.
+        orders = 2 if self.settings.tta == "both" else 1
+        second = min(self.settings.tta_seconds or 0.0, models.predicts * self.read)
+        return models.predicts * orders * self.read + second
+
+
+def _work(
+    settings: Transformer, config: Any, model: Any, memory: Memory, counts: np.ndarray, machine: Machine
+) -> tuple[float, _Time]:
+    """The measured rate of one process in FLOP/s, and the seconds that follow from it."""
+    wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
+    dtype = DTYPES[settings.dtype]
+    rate = matmul_rate(machine.device, dtype, memory.rows * memory.tokens, config.hidden_size, wide)
+    devices = machine.processes if machine.spec.kind == "cuda" else 1
+    read = forward_flops(model, counts.mean(), float(np.square(counts).mean())) / (SHARE * rate * devices)
+    learn = _shown(settings) * read * training_factor(settings, config.num_hidden_layers)
+    return rate, _Time(settings, learn, read)
+
+
+def _shown(settings: Transformer) -> int:
+    """How often a training shows a battle."""
+    return settings.epochs * (2 if settings.swap_training == "both" else 1)
+
+
+def _saved_bytes(settings: Transformer, memory: Memory, tokenizer: Any) -> int:
+    """Bytes of one saved model: what was trained, in fp32, and the tokenizer."""
+    parameters = memory.parameters if settings.lora is None else memory.trained_parameters
+    return 4 * parameters + (len(tokenizer.backend_tokenizer.to_str()) if tokenizer is not None else 0)
+
+
+def _stored_bytes(model: Any, config: Any) -> int:
+    """Bytes of the backbone as its owner stores it."""
+    itemsize: int = (getattr(config, "dtype", None) or torch.float32).itemsize
+    return sum(p.numel() for p in model.parameters()) * itemsize
 
 
 def _beside_models(memory: Memory, rows: Rows, mean_tokens: float) -> int:
@@ -192,7 +237,7 @@ def _beside_models(memory: Memory, rows: Rows, mean_tokens: float) -> int:
     return round(tokens) + (rows.train + rows.test) * TABLE_ROW + 2 * checkpoint
 
 
-def what_fits(settings: Transformer, config: Any, card: Card) -> str | None:
+def suggest_fitting_settings(settings: Transformer, config: Any, spec: DeviceSpec) -> str | None:
     """The first settings, from the mildest, that fit the device's memory: alone, and if none does, added up.
 
     Smaller micro-batches change nothing but the speed; checkpointing costs a second forward pass; 4-bit weights and,
@@ -212,7 +257,7 @@ def what_fits(settings: Transformer, config: Any, card: Card) -> str | None:
         if words in tried or not change:
             continue
         tried.add(words)
-        if estimate(settings.model_copy(update=change), config, card).total <= card.usable:
+        if estimate(settings.model_copy(update=change), config, spec).total <= spec.usable:
             return words
     return None
 

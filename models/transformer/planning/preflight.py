@@ -6,7 +6,7 @@ import torch
 
 from battles.errors import BadInput
 from models.transformer.backbone import attention, device, meta_device
-from models.transformer.backbone.device import Card
+from models.transformer.backbone.device import DeviceSpec
 from models.transformer.backbone.packing import filling
 from models.transformer.backbone.precision import check_quantization, choose_dtype
 from models.transformer.backbone.pretrained import load_config
@@ -14,7 +14,7 @@ from models.transformer.planning import memory
 from models.transformer.settings import Transformer
 
 
-def resolve(settings: Transformer, where: Card, config: Any = None) -> Transformer:
+def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Transformer:
     """The settings with dtype, attention and quantization as this device will run them. No weights are read.
 
     The model is built from its configuration (read here unless given) on the meta device, so that unknown target
@@ -28,8 +28,8 @@ def resolve(settings: Transformer, where: Card, config: Any = None) -> Transform
     config = config if config is not None else load_config(settings)
     chosen = settings.model_copy(
         update={
-            "dtype": choose_dtype(settings, where),
-            "attention": attention.choose(settings, config, where),
+            "dtype": choose_dtype(settings, spec),
+            "attention": attention.choose(settings, config, spec),
             "quantization": "none" if settings.quantization == "auto" else settings.quantization,
         }
     )
@@ -37,20 +37,20 @@ def resolve(settings: Transformer, where: Card, config: Any = None) -> Transform
         raise BadInput("attention: flash_attention_2 computes in 16 bits, dtype is float32; use dtype auto or sdpa")
     filling(config.model_type, chosen.attention, chosen)
     model = meta_device.bare(chosen, config)
-    check_quantization(chosen, model, where)
+    check_quantization(chosen, model, spec)
     meta_device.adapted(chosen, model)
-    if settings.quantization == "auto" and settings.lora is not None and where.kind == "cuda":
+    if settings.quantization == "auto" and settings.lora is not None and spec.kind == "cuda":
         narrow = chosen.model_copy(update={"quantization": "nf4"})
-        if memory.estimate(chosen, config, where).total > where.usable:
-            check_quantization(narrow, model, where)
+        if memory.estimate(chosen, config, spec).total > spec.usable:
+            check_quantization(narrow, model, spec)
             return narrow
     return chosen
 
 
-def resolve_for_training(settings: Transformer, where: torch.device) -> Transformer:
+def resolve_for_training(settings: Transformer, on: torch.device) -> Transformer:
     """`resolve`, and refuses an attention that has no gradient on this device."""
-    card = device.card(where)
+    spec = device.device_spec(on)
     config = load_config(settings)
-    chosen = resolve(settings, card, config)
-    attention.check_training(chosen.attention, config, card)
+    chosen = resolve(settings, spec, config)
+    attention.check_training(chosen.attention, config, spec)
     return chosen

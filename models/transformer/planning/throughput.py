@@ -15,17 +15,17 @@ SHARE = 0.45
 MOST = {"cpu": 2e11, "cuda": 4e12}  # operations of the largest product that is timed: a second on a slow device
 
 
-def matmul_rate(where: torch.device, dtype: torch.dtype, tokens: int, inputs: int, outputs: int) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype, tokens: int, inputs: int, outputs: int) -> float:
     """FLOP/s of (tokens, inputs) x (inputs, outputs) on this device, the best of what half a second allows."""
-    tokens = max(1, min(tokens, int(MOST[where.type] / (2 * inputs * outputs))))
-    left, right = (torch.ones(shape, dtype=dtype, device=where) for shape in ((tokens, inputs), (inputs, outputs)))
+    tokens = max(1, min(tokens, int(MOST[device.type] / (2 * inputs * outputs))))
+    left, right = (torch.ones(shape, dtype=dtype, device=device) for shape in ((tokens, inputs), (inputs, outputs)))
     best, end = float("inf"), time.perf_counter() + 0.5
     runs = 0
     while runs < 3 or time.perf_counter() < end:
         began = time.perf_counter()
         left @ right
-        if where.type == "cuda":
-            torch.cuda.synchronize(where)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         if runs:  # the first run loads kernels
             best = min(best, time.perf_counter() - began)
         runs += 1

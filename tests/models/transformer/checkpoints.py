@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -10,8 +11,8 @@ from battles.sample import generate
 from battles.settings import Sample
 from models.transformer import tiny_backbone
 from models.transformer.backbone import loading
-from models.transformer.backbone.adapters import Model
-from models.transformer.backbone.device import card
+from models.transformer.backbone.device import device_spec
+from models.transformer.backbone.loading import LoadedBase
 from models.transformer.planning.preflight import resolve
 from models.transformer.settings import Lora, Tiny, TinyBackbone, Transformer
 
@@ -48,6 +49,11 @@ def settings(path: Path, **changes: object) -> Transformer:
     return Transformer.model_validate({**values, **changes})
 
 
-def load(base: Transformer, seed: int, pad: int, device: torch.device) -> Model:
+def load(base: Transformer, seed: int, pad: int, device: torch.device) -> Any:
     """The model of one fold, its settings resolved for the device."""
-    return loading.load(resolve(base, card(device)), seed, pad, device)
+    return loading.load(resolve(base, device_spec(device)), seed, pad, device).model
+
+
+def as_loaded(model: torch.nn.Module, base: Transformer, pad: int) -> LoadedBase:
+    """A model with settings that need not be those that it was loaded by; it computes in fp32."""
+    return LoadedBase(model, base, torch.float32, pad)

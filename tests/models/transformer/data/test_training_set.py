@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from battles.errors import BadInput
-from models.transformer.data.training_set import Examples
+from models.transformer.data.training_set import TrainingSet
 from models.transformer.settings import Teacher, Transformer
 from tests.models.transformer.checkpoints import battles
 
@@ -27,38 +27,38 @@ def test_extra_battles_are_learnt_unless_their_prompt_is_scored() -> None:
     prompts = pd.concat([table["prompt"][VALID[:4]], table["prompt"][TRAIN[:3]], pd.Series(['["quite new"]'])])
     scored = set(table["prompt"][VALID])
     fit = [prompt not in scored for prompt in prompts]
-    examples = Examples.of(table, _extra(prompts), None)
-    chosen = examples.choose(0, TRAIN, VALID, PLAIN, 1)
-    assert chosen.extra == sum(fit) < len(fit)
-    assert chosen.learnt.tolist() == [*TRAIN, *(60 + np.flatnonzero(fit))]
-    assert np.array_equal(chosen.targets[: len(TRAIN)], np.eye(3)[examples.votes[TRAIN].argmax(axis=1)])
-    assert np.allclose(chosen.targets[len(TRAIN) :], [0.2, 0.3, 0.5])
+    training_set = TrainingSet.of(table, _extra(prompts), None)
+    rows = training_set.choose(0, TRAIN, VALID, PLAIN, 1)
+    assert rows.extra == sum(fit) < len(fit)
+    assert rows.train_rows.tolist() == [*TRAIN, *(60 + np.flatnonzero(fit))]
+    assert np.array_equal(rows.targets[: len(TRAIN)], np.eye(3)[training_set.votes[TRAIN].argmax(axis=1)])
+    assert np.allclose(rows.targets[len(TRAIN) :], [0.2, 0.3, 0.5])
     # A refit scores nothing.
-    assert examples.choose(5, np.arange(60), VALID[:0], PLAIN, 1).extra == len(fit)
+    assert training_set.choose(5, np.arange(60), VALID[:0], PLAIN, 1).extra == len(fit)
 
 
 def test_a_single_output_is_calibrated_on_battles_that_it_has_not_learnt() -> None:
     table = battles()
     base = PLAIN.model_copy(update={"objective": "mse"})
-    examples = Examples.of(table, _extra(table["prompt"]), None)
-    chosen = examples.choose(0, TRAIN, VALID, base, 1)
-    learnt, calibrated = set(examples.prompts[chosen.learnt]), set(examples.prompts[chosen.calibrated])
-    assert set(chosen.calibrated) < set(TRAIN)
-    assert len(chosen.calibrated) >= 13
-    assert learnt.isdisjoint(calibrated)
-    further = chosen.learnt[chosen.learnt >= len(table)]
-    assert 0 < len(further) == chosen.extra
-    assert set(examples.prompts[further]).isdisjoint(examples.prompts[VALID])
+    training_set = TrainingSet.of(table, _extra(table["prompt"]), None)
+    rows = training_set.choose(0, TRAIN, VALID, base, 1)
+    own, calibrated = set(training_set.prompts[rows.train_rows]), set(training_set.prompts[rows.calibration_rows])
+    assert set(rows.calibration_rows) < set(TRAIN)
+    assert len(rows.calibration_rows) >= 13
+    assert own.isdisjoint(calibrated)
+    further = rows.train_rows[rows.train_rows >= len(table)]
+    assert 0 < len(further) == rows.extra
+    assert set(training_set.prompts[further]).isdisjoint(training_set.prompts[VALID])
 
 
 def test_each_model_learns_from_its_own_teacher_rows() -> None:
-    guides = np.random.default_rng(0).dirichlet([1, 1, 1], (2, 60))
-    guides[0][VALID] = np.nan  # a model needs no row of what it does not learn from
+    taught = np.random.default_rng(0).dirichlet([1, 1, 1], (2, 60))
+    taught[0][VALID] = np.nan  # a model needs no row of what it does not learn from
     base = PLAIN.model_copy(update={"teacher": Teacher(base="big")})
-    examples = Examples.of(battles(), _extra(battles()["prompt"][:2]), guides)
-    chosen = examples.choose(0, TRAIN, VALID, base, 1)
-    assert np.array_equal(chosen.targets[: len(TRAIN), 1], guides[0][TRAIN])
-    assert np.isnan(chosen.targets[len(TRAIN) :, 1]).all()
-    assert np.array_equal(examples.choose(1, TRAIN, VALID, base, 1).targets[: len(TRAIN), 1], guides[1][TRAIN])
+    training_set = TrainingSet.of(battles(), _extra(battles()["prompt"][:2]), taught)
+    rows = training_set.choose(0, TRAIN, VALID, base, 1)
+    assert np.array_equal(rows.targets[: len(TRAIN), 1], taught[0][TRAIN])
+    assert np.isnan(rows.targets[len(TRAIN) :, 1]).all()
+    assert np.array_equal(training_set.choose(1, TRAIN, VALID, base, 1).targets[: len(TRAIN), 1], taught[1][TRAIN])
     with pytest.raises(BadInput, match=r"teacher.base: big has no out-of-fold row for 20 of the 60 battles"):
-        examples.choose(0, np.arange(60), VALID[:0], base, 1)
+        training_set.choose(0, np.arange(60), VALID[:0], base, 1)

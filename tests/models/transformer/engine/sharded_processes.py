@@ -26,9 +26,10 @@ from accelerate.utils.launch import prepare_multi_gpu_env  # noqa: E402
 from torch.distributed.fsdp import FSDPModule  # noqa: E402
 from torch.distributed.tensor import DTensor  # noqa: E402
 
-from models.transformer.base_model import fit_folds  # noqa: E402
+from models.transformer.base_model import open_base  # noqa: E402
+from models.transformer.data.training_set import TrainingSet  # noqa: E402
 from models.transformer.engine import checkpoint, distributed, fsdp  # noqa: E402
-from oof.crossfit import RESUME, FoldResult  # noqa: E402
+from oof.model_store import RESUME, FoldResult  # noqa: E402
 from tests.models.transformer.checkpoints import battles, settings  # noqa: E402
 
 VALID = np.arange(0, 60, 3)
@@ -58,8 +59,9 @@ def fold(checkpoints: Path, case: str, folder: Path) -> FoldResult:
     table = battles()
     rows, valid = (TRAIN[:39], VALID[:1]) if case == ALONE else (TRAIN, VALID)
     folder.mkdir(parents=True, exist_ok=True)
-    fit = fit_folds(case, settings(checkpoints / name, **changes), table, table.iloc[valid], folder)
-    return fit(0, rows, valid, folder, True)
+    base = settings(checkpoints / name, **changes)
+    fit, _ = open_base(case, base, TrainingSet.of(table), table.iloc[valid], folder)
+    return fit(0, rows, valid, folder)
 
 
 def launched(config: Path) -> dict[str, str]:

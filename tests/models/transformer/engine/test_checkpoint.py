@@ -14,15 +14,18 @@ import torch
 
 from battles.files import file_hash
 from models.progress import Progress
+from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.pretrained import load_tokenizer
-from models.transformer.base_model import fit_folds
+from models.transformer.base_model import open_base
 from models.transformer.data.tokenization import encode
+from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine import checkpoint
 from models.transformer.engine.training import count_steps, train
 from models.transformer.settings import Lora, Transformer
 from oof.crossfit import CrossFit, crossfit
+from oof.model_store import ModelStore
 from oof.table import MEAN
-from tests.models.transformer.checkpoints import battles, load, settings
+from tests.models.transformer.checkpoints import as_loaded, battles, load, settings
 
 CPU = torch.device("cpu")
 ROWS, STEPS = 24, 6
@@ -52,7 +55,7 @@ def _base(path: Path, **changes: object) -> Transformer:
     return settings(path, **{**base, **changes})
 
 
-def _train(base: Transformer, checkpoint: Path | None, after: int = STEPS) -> tuple[dict[str, torch.Tensor], Any]:
+def _train(base: Transformer, checkpoint_path: Path | None, after: int = STEPS) -> tuple[dict[str, torch.Tensor], Any]:
     """The trained parameters and the curve, without its clocks and memory."""
     tokenizer = load_tokenizer(base)
     encoded = encode(tokenizer, battles().head(ROWS), base)
@@ -60,14 +63,13 @@ def _train(base: Transformer, checkpoint: Path | None, after: int = STEPS) -> tu
     assert count_steps(ROWS, base) == STEPS
     model = load(base, 1, tokenizer.pad_token_id, CPU)
 
-    def watch(current: torch.nn.Module) -> float:
+    def evaluate(current: LoadedBase) -> float:
         # As the real one does: evaluation mode, and a figure of the weights.
-        current.eval()
-        return float(sum(p.detach().double().sum() for p in current.parameters() if p.requires_grad))
+        current.model.eval()
+        return float(sum(p.detach().double().sum() for p in current.model.parameters() if p.requires_grad))
 
-    model, curve = train(
-        model, encoded, targets, base, tokenizer.pad_token_id, torch.float32, 3, watch, Deadly(after), checkpoint
-    )
+    loaded = as_loaded(model, base, tokenizer.pad_token_id)
+    _, curve = train(loaded, encoded, targets, 3, evaluate, Deadly(after), checkpoint_path)
     kept = ("step", "epoch", "loss", "learning_rate", "padding", "valid_log_loss")
     trained = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     return trained, [{name: row[name] for name in kept} for row in curve]
@@ -214,8 +216,8 @@ here.cross(Path(sys.argv[1]), Path(sys.argv[2]))
 def cross(backbone_folder: Path, folder: Path) -> CrossFit:
     """Two folds of a base with LoRA and dropout, as the stage runs them."""
     base = _base(backbone_folder, lora=LORA)
-    fit = fit_folds("llama", base, battles().head(ROWS), None, folder)
-    return crossfit(FOLDS, None, {"of": "this test"}, folder, fit)
+    fit, _ = open_base("llama", base, TrainingSet.of(battles().head(ROWS)), None, folder)
+    return crossfit(FOLDS, None, ModelStore(folder, {"of": "this test"}), fit)
 
 
 def test_a_process_that_is_killed_goes_on_inside_the_fold(

@@ -49,9 +49,9 @@ def test_another_number_of_processes_than_asked_for_is_refused() -> None:
 
 
 def test_alone_all_rows_are_ones_own() -> None:
-    assert distributed.share(5).tolist() == [0, 1, 2, 3, 4]
+    assert distributed.shard_indices(5).tolist() == [0, 1, 2, 3, 4]
     rows, values = np.array([2, 0]), np.array([[1.0, 2.0], [3.0, 4.0]])
-    np.testing.assert_array_equal(distributed.together(rows, values, 3), [[3, 4], [np.nan, np.nan], [1, 2]])
+    np.testing.assert_array_equal(distributed.all_gather_rows(rows, values, 3), [[3, 4], [np.nan, np.nan], [1, 2]])
     with distributed.in_step(lambda number: number + 1) as work_of_the_leader:
         assert work_of_the_leader is not None
         assert work_of_the_leader(1) == 2

@@ -22,9 +22,9 @@ from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.tokenization import encode
 from models.transformer.engine import forward, fsdp
 from models.transformer.engine.prediction import predict, predict_logits
-from oof.crossfit import FoldResult
+from oof.model_store import FoldResult
 from oof.table import MEAN
-from tests.models.transformer.checkpoints import battles, load, settings
+from tests.models.transformer.checkpoints import as_loaded, battles, load, settings
 from tests.models.transformer.engine.sharded_processes import CASES, KILLED, RESUMED_FROM, VALID, fold, launched
 
 ROOT = Path(__file__).parents[4]
@@ -119,7 +119,7 @@ def test_the_stock_libraries_load_what_the_leader_saved(checkpoints: dict[str, P
     base = settings(checkpoints[case])
     tokenizer = load_tokenizer(base)
     encoded = encode(tokenizer, battles().iloc[VALID], base)
-    again = predict(model, encoded, base, tokenizer.pad_token_id, torch.float32)
+    again = predict(as_loaded(model, base, tokenizer.pad_token_id), encoded)
     np.testing.assert_allclose(again[MEAN], np.load(jointly / "found.npz")[f"{case}/{MEAN}"], atol=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_a_process_without_room_says_what_to_do(checkpoints: dict[str, Path], mo
     model = fsdp.Sharded(load(base, 1, tokenizer.pad_token_id, torch.device("cpu")), torch.float32)
     monkeypatch.setattr(forward, "forward", full)
     with pytest.raises(BadInput, match="tokens_per_batch: 16384 was too much for process 0, and under FSDP"):
-        predict_logits(model, encoded, False, base, tokenizer.pad_token_id, torch.float32)
+        predict_logits(as_loaded(model, base, tokenizer.pad_token_id), encoded, False)
 
 
 def test_the_launcher_shards_as_it_should_by_the_projects_config_file(

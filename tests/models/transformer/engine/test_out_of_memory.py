@@ -9,8 +9,8 @@ from battles.errors import BadInput
 from models.transformer.data.batching import batches
 from models.transformer.engine import out_of_memory
 from models.transformer.engine.prediction import predict_logits
-from tests.models.transformer.checkpoints import settings
-from tests.models.transformer.engine.test_training import FP32, Fold
+from tests.models.transformer.checkpoints import as_loaded, settings
+from tests.models.transformer.engine.test_training import Fold
 
 
 class Hungry:
@@ -35,10 +35,10 @@ def test_prediction_goes_on_with_half_of_the_budget(
 ) -> None:
     base = settings(checkpoints["llama"], tokens_per_batch=2000, batching=batching)
     fold = Fold(base)
-    undisturbed = predict_logits(fold.model, fold.encoded, True, base, fold.pad, FP32)
+    undisturbed = predict_logits(as_loaded(fold.model, base, fold.pad), fold.encoded, True)
     hungry = Hungry(fold, 700, never=(5,))
     counted: list[int] = []
-    found = predict_logits(fold.model, fold.encoded, True, base, fold.pad, FP32, counted.append)
+    found = predict_logits(as_loaded(fold.model, base, fold.pad), fold.encoded, True, counted.append)
     assert np.abs(found - undisturbed).max() < 1e-5
     assert sum(counted) == len(fold.encoded)
     assert hungry.refused == 3  # 2000, 1000, and once more in the middle
@@ -72,7 +72,7 @@ def test_a_battle_that_does_not_fit_alone_is_refused(checkpoints: dict[str, Path
     Hungry(fold, 20)
     message = r"max_length: 96: a single batch of 96 tokens .*tokens_per_batch .* quantization \(it is none\)"
     with pytest.raises(BadInput, match=message):
-        predict_logits(fold.model, fold.encoded, False, base, fold.pad, FP32)
+        predict_logits(as_loaded(fold.model, base, fold.pad), fold.encoded, False)
     with pytest.raises(BadInput, match=message):
         fold.train()
 
@@ -81,10 +81,10 @@ def test_the_budget_falls_until_something_is_split(checkpoints: dict[str, Path])
     base = settings(checkpoints["llama"])
     lengths = np.array([100, 90, 80, 10])
     for multiple, tokens in ((0, 400), (1, 280), (128, 384)):
-        assert out_of_memory.smaller(16384, lengths, multiple, base) == tokens // 2
+        assert out_of_memory.halve_token_budget(16384, lengths, multiple, base) == tokens // 2
         budget = 16384
         while len(batches(lengths, budget, multiple)) == 1:
-            budget = out_of_memory.smaller(budget, lengths, multiple, base)
+            budget = out_of_memory.halve_token_budget(budget, lengths, multiple, base)
         assert 0 < budget < tokens
     with pytest.raises(BadInput, match="a single batch of 128 tokens"):
-        out_of_memory.smaller(128, np.array([50, 50]), 128, base)
+        out_of_memory.halve_token_budget(128, np.array([50, 50]), 128, base)

@@ -12,7 +12,7 @@ from models.transformer.data.tokenization import Encoded, encode
 from models.transformer.engine.prediction import predict, predict_logits
 from models.transformer.settings import Transformer
 from oof.table import MEAN, PLAIN, SWAPPED
-from tests.models.transformer.checkpoints import ARCHITECTURES, battles, load, settings
+from tests.models.transformer.checkpoints import ARCHITECTURES, as_loaded, battles, load, settings
 
 FP32 = torch.float32
 
@@ -28,7 +28,7 @@ def _loaded(base: Transformer) -> tuple[Any, Encoded, int]:
 def test_padded_batches_equal_one_by_one(checkpoints: dict[str, Path], name: str, swapped: bool) -> None:
     base = settings(checkpoints[name], tokens_per_batch=700)
     model, encoded, pad = _loaded(base)
-    together = predict_logits(model, encoded, swapped, base, pad, FP32)
+    together = predict_logits(as_loaded(model, base, pad), encoded, swapped)
     with torch.inference_mode():
         for row in range(len(encoded)):
             ids = torch.from_numpy(encoded.sequence(row, swapped).astype(np.int64))[None]
@@ -40,7 +40,7 @@ def test_with_both_orders_exchanged_battles_have_exchanged_predictions(checkpoin
     base = settings(checkpoints[name])
     model, encoded, pad = _loaded(base)
     exchanged = encode(load_tokenizer(base), swap_battles(battles()), base)
-    plain, other = (predict(model, rows, base, pad, FP32) for rows in (encoded, exchanged))
+    plain, other = (predict(as_loaded(model, base, pad), rows) for rows in (encoded, exchanged))
     assert np.abs(plain[MEAN] - swap_probabilities(other[MEAN])).max() < 1e-6
     assert np.abs(plain[PLAIN] - swap_probabilities(other[SWAPPED])).max() < 1e-6
     assert np.abs(plain[PLAIN] - plain[SWAPPED]).max() > 1e-4  # one order alone is not symmetric
@@ -51,7 +51,7 @@ def test_with_both_orders_exchanged_battles_have_exchanged_predictions(checkpoin
 def test_without_swap_tta_there_is_one_order(checkpoints: dict[str, Path]) -> None:
     base = settings(checkpoints["roberta"], tta="none")
     model, encoded, pad = _loaded(base)
-    assert list(predict(model, encoded, base, pad, FP32)) == [MEAN]
+    assert list(predict(as_loaded(model, base, pad), encoded)) == [MEAN]
 
 
 class Clock:
@@ -79,9 +79,9 @@ def test_a_time_budget_is_spent_on_the_closest_battles(
     monkeypatch.setattr("models.transformer.engine.prediction.CLOSEST", 8)
     base = settings(checkpoints["llama"], tta="budget", tta_seconds=1.0, tokens_per_batch=300)
     model, encoded, pad = _loaded(base)
-    both = predict(model, encoded, settings(checkpoints["llama"], tokens_per_batch=300), pad, FP32)
+    both = predict(as_loaded(model, settings(checkpoints["llama"], tokens_per_batch=300), pad), encoded)
     counted: list[int] = []
-    found = predict(model, encoded, base, pad, FP32, counted.append, seconds=20.0, clock=Clock(model))
+    found = predict(as_loaded(model, base, pad), encoded, advance=counted.append, seconds=20.0, clock=Clock(model))
     had = ~np.isnan(found[SWAPPED]).any(axis=1)
     assert 20 <= had.sum() < 20 + 300 // encoded.lengths.min()  # the batch that is under way is finished
     assert sum(counted) == len(encoded) + had.sum()
@@ -100,12 +100,12 @@ def test_a_time_budget_without_end_is_both_orders_and_without_time_is_one(checkp
     base = settings(checkpoints["roberta"], tta="budget", tta_seconds=1.0)
     model, encoded, pad = _loaded(base)
     both, one = (
-        predict(model, encoded, settings(checkpoints["roberta"], tta=tta), pad, FP32) for tta in ("both", "none")
+        predict(as_loaded(model, settings(checkpoints["roberta"], tta=tta), pad), encoded) for tta in ("both", "none")
     )
-    endless = predict(model, encoded, base, pad, FP32, seconds=1e9, clock=Clock(model))
+    endless = predict(as_loaded(model, base, pad), encoded, seconds=1e9, clock=Clock(model))
     for variant in (MEAN, PLAIN, SWAPPED):
         assert np.abs(endless[variant] - both[variant]).max() < 1e-6
-    timeless = predict(model, encoded, base, pad, FP32, seconds=0.0, clock=Clock(model))
+    timeless = predict(as_loaded(model, base, pad), encoded, seconds=0.0, clock=Clock(model))
     assert np.array_equal(timeless[MEAN], one[MEAN])
     assert np.array_equal(timeless[PLAIN], one[MEAN])
     assert np.isnan(timeless[SWAPPED]).all()
@@ -127,6 +127,6 @@ def test_progress_counts_every_row_in_both_orders(checkpoints: dict[str, Path]) 
     base = settings(checkpoints["llama"], tokens_per_batch=500)
     model, encoded, pad = _loaded(base)
     counted: list[int] = []
-    predict(model, encoded, base, pad, FP32, counted.append)
+    predict(as_loaded(model, base, pad), encoded, advance=counted.append)
     assert sum(counted) == 2 * len(encoded)
     assert len(counted) > 2

@@ -15,7 +15,7 @@ from models.transformer.engine.prediction import predict_logits
 from models.transformer.engine.training import count_steps, train
 from models.transformer.settings import Transformer
 from oof.probabilities import softmax
-from tests.models.transformer.checkpoints import ARCHITECTURES, battles, load, settings
+from tests.models.transformer.checkpoints import ARCHITECTURES, as_loaded, battles, load, settings
 
 FP32 = torch.float32
 STILL = 1e-30  # a learning rate that moves nothing
@@ -30,23 +30,23 @@ class Fold:
         self.encoded = encode(tokenizer, battles(), base)
         self.targets = np.eye(3)[labels(battles())] if targets is None else targets
         self.model = load(base, 1, self.pad, torch.device("cpu"))
-        self.watched: list[int] = []
+        self.evaluated: list[int] = []
 
     def losses(self, swapped: bool) -> float:
         """Mean cross-entropy of one response order, in evaluation mode (the tiny checkpoints have no dropout)."""
-        logs = np.log(softmax(predict_logits(self.model, self.encoded, swapped, self.base, self.pad, FP32)))
+        logs = np.log(softmax(predict_logits(as_loaded(self.model, self.base, self.pad), self.encoded, swapped)))
         wanted = swap_probabilities(self.targets) if swapped else self.targets
         return float(-(wanted * logs).sum(axis=1).mean())
 
     def train(self, seed: int = 3) -> list[dict[str, Any]]:
-        def watch(model: object) -> float:
-            self.watched.append(1)
+        def evaluate(base: object) -> float:
+            self.evaluated.append(1)
             return 0.5
 
         with Progress("training", count_steps(len(self.encoded), self.base)) as progress:
-            self.model, curve = train(
-                self.model, self.encoded, self.targets, self.base, self.pad, FP32, seed, watch, progress
-            )
+            base = as_loaded(self.model, self.base, self.pad)
+            trained, curve = train(base, self.encoded, self.targets, seed, evaluate, progress)
+        self.model = trained.model
         return curve
 
     def amplify(self) -> None:
@@ -140,7 +140,7 @@ def test_the_curve_has_a_row_per_step_and_a_validation_per_epoch(checkpoints: di
     assert len(curve) == count_steps(len(fold.encoded), base) == 16
     assert [row["step"] for row in curve] == list(range(1, 17))
     assert [row["valid_log_loss"] is not None for row in curve] == [number in (8, 16) for number in range(1, 17)]
-    assert len(fold.watched) == 2
+    assert len(fold.evaluated) == 2
     rates = [row["learning_rate"] for row in curve]
     assert rates.index(max(rates)) == 7
     assert max(rates) == base.learning_rate

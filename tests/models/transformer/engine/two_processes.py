@@ -16,8 +16,8 @@ from models.transformer.engine import distributed, forward  # noqa: E402  # afte
 from models.transformer.engine.prediction import predict_logits  # noqa: E402
 from models.transformer.settings import Transformer  # noqa: E402
 from oof.probabilities import softmax  # noqa: E402
-from tests.models.transformer.checkpoints import settings  # noqa: E402
-from tests.models.transformer.engine.test_training import FP32, Fold  # noqa: E402
+from tests.models.transformer.checkpoints import as_loaded, settings  # noqa: E402
+from tests.models.transformer.engine.test_training import Fold  # noqa: E402
 
 # With 59 battles a step the second one of 60 has a single battle: one of two processes has none.
 CASES: dict[str, dict[str, Any]] = {
@@ -34,9 +34,9 @@ def work(base: Transformer) -> dict[str, np.ndarray]:
     fold = Fold(base)
     if base.lora is not None:
         fold.amplify()  # a full fine-tune of weights so large would blow up every rounding error
-    before = softmax(predict_logits(fold.model, fold.encoded, True, base, fold.pad, FP32))
+    before = softmax(predict_logits(as_loaded(fold.model, base, fold.pad), fold.encoded, True))
     curve = fold.train()
-    after = softmax(predict_logits(fold.model, fold.encoded, False, base, fold.pad, FP32))
+    after = softmax(predict_logits(as_loaded(fold.model, base, fold.pad), fold.encoded, False))
     losses = np.array([row["loss"] for row in curve])
     # A bias of the attention's keys changes nothing, so that its gradient is rounding and Adam makes steps of it.
     trained = [p for name, p in fold.model.named_parameters() if p.requires_grad and not name.endswith("key.bias")]

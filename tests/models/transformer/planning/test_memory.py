@@ -8,7 +8,7 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
-from models.transformer.backbone.device import Card, card
+from models.transformer.backbone.device import DeviceSpec, device_spec
 from models.transformer.backbone.packing import pack_multiple
 from models.transformer.backbone.precision import resolve_dtype
 from models.transformer.backbone.pretrained import load_config
@@ -23,8 +23,8 @@ from tests.models.transformer.checkpoints import ARCHITECTURES, load, make_check
 from tests.models.transformer.configs import GEMMA_2_9B
 
 WHERE = torch.device("cpu")
-CPU = card(WHERE)
-SERVER = Card("server card", "cuda", 80 * 2**30, (8, 0), 166_912)
+CPU = device_spec(WHERE)
+SERVER = DeviceSpec("server card", "cuda", 80 * 2**30, (8, 0), 166_912)
 BIG = Transformer(
     backbone="google/gemma-2-9b-it",
     max_length=2048,

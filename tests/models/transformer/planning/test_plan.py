@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.transformer.backbone.device import USABLE, Card, card
+from models.transformer.backbone.device import USABLE, DeviceSpec, device_spec
 from models.transformer.backbone.pretrained import load_config, load_tokenizer
 from models.transformer.data.tokenization import encode
 from models.transformer.planning import plan
@@ -29,13 +29,14 @@ MEMORY = Memory(
     paged=3 * 10**5,
     step=10**6,
 )
-CARD = Card("server card", "cuda", 80 * 10**9, (8, 0), 166_912)
+HERE = plan.Machine(CPU, device_spec(CPU))
+CARD = DeviceSpec("server card", "cuda", 80 * 10**9, (8, 0), 166_912)
 
 
 def test_tokens_are_those_of_the_shown_battles(checkpoints: dict[str, Path]) -> None:
     base = settings(checkpoints["llama"], epochs=3, swap_training="both")
     tokenizer = load_tokenizer(base)
-    found = plan.make(base, load_config(base), tokenizer, battles(), ROWS, CPU, card(CPU))
+    found = plan.make(base, plan.Source(load_config(base), tokenizer), battles(), ROWS, HERE)
     mean = encode(tokenizer, battles(), base).lengths.mean()
     assert found.sampled == len(battles())
     assert found.train_tokens == pytest.approx(mean * 800 * 3 * 2)
@@ -46,11 +47,14 @@ def test_tokens_are_those_of_the_shown_battles(checkpoints: dict[str, Path]) -> 
     assert found.download == 0
 
 
-def _works(base: Transformer, rows: plan.Rows, monkeypatch: pytest.MonkeyPatch, **given: object) -> plan.Plan:
+def _works(
+    base: Transformer, rows: plan.Rows, monkeypatch: pytest.MonkeyPatch, processes: int = 1, pairs: bool = False
+) -> plan.Plan:
     """The plan where a million operations take a second, on memory that is not computed."""
     monkeypatch.setattr(plan, "estimate", lambda *_: MEMORY)
     monkeypatch.setattr(plan, "matmul_rate", lambda *_: 1e6)
-    return plan.make(base, load_config(base), None, battles(), rows, CPU, CARD, **given)  # type: ignore[arg-type]
+    machine = plan.Machine(CPU, CARD, processes)
+    return plan.make(base, plan.Source(load_config(base), None), battles(), rows, machine, pairs)
 
 
 def test_time_is_that_of_every_model_that_is_trained(
@@ -116,7 +120,7 @@ def test_what_does_not_fit_is_told_with_the_mildest_setting_that_does(monkeypatc
         return SimpleNamespace(total=weights + kept * max(settings.tokens_per_batch, settings.max_length))
 
     def fix(settings: Transformer, total: int) -> str | None:
-        return plan.what_fits(settings, None, replace(CARD, memory=round(total / USABLE) + 9))
+        return plan.suggest_fitting_settings(settings, None, replace(CARD, memory=round(total / USABLE) + 9))
 
     monkeypatch.setattr(plan, "estimate", total)
     assert fix(base, 21_000_000) == "tokens_per_batch=2048"
@@ -135,7 +139,7 @@ def test_what_does_not_fit_is_told_with_the_mildest_setting_that_does(monkeypatc
 def test_a_card_that_is_too_small_is_told_what_it_needs(checkpoints: dict[str, Path]) -> None:
     base = settings(checkpoints["llama"], attention="eager", max_length=128, tokens_per_batch=1024)
     small = replace(CARD, memory=4_000_000)
-    found = plan.make(base, load_config(base), None, battles(), ROWS, CPU, small)
+    found = plan.make(base, plan.Source(load_config(base), None), battles(), ROWS, plan.Machine(CPU, small))
     assert not found.fits
     assert found.memory.total > small.usable
     assert found.fix == "tokens_per_batch=128"
@@ -143,6 +147,7 @@ def test_a_card_that_is_too_small_is_told_what_it_needs(checkpoints: dict[str, P
 
 def test_a_tiny_backbone_that_is_not_made_yet_is_planned_by_its_sizes() -> None:
     sizes = TinyBackbone(architecture="llama", hidden=32, layers=3)
-    config, tokenizer = plan.sources(settings(Path("nowhere")), Tiny(vocabulary=400), sizes, battles())
+    source = plan.read_source(settings(Path("nowhere")), Tiny(vocabulary=400), sizes, battles())
+    config, tokenizer = source.config, source.tokenizer
     assert (config.hidden_size, config.num_hidden_layers) == (32, 3)
     assert len(tokenizer) == config.vocab_size == 400

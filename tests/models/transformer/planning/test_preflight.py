@@ -18,19 +18,19 @@ from transformers import (
 
 from battles.errors import BadInput
 from models.transformer.backbone import attention
-from models.transformer.backbone.device import Card, card
+from models.transformer.backbone.device import DeviceSpec, device_spec
 from models.transformer.planning.preflight import resolve, resolve_for_training
 from models.transformer.settings import Lora, Transformer
 from tests.models.transformer.checkpoints import load, make_checkpoint, settings
 from tests.models.transformer.configs import GEMMA_2_9B
 
-CPU = card(torch.device("cpu"))
+CPU = device_spec(torch.device("cpu"))
 GB = 2**30
-T4 = Card("Tesla T4", "cuda", 15 * GB, (7, 5), 65_536)
-P100 = Card("Tesla P100", "cuda", 16 * GB, (6, 0), 49_152)
-L4 = Card("NVIDIA L4", "cuda", 24 * GB, (8, 9), 101_376)
-A100 = Card("NVIDIA A100", "cuda", 40 * GB, (8, 0), 166_912)
-H200 = Card("NVIDIA H200", "cuda", 140 * GB, (9, 0), 232_448)
+T4 = DeviceSpec("Tesla T4", "cuda", 15 * GB, (7, 5), 65_536)
+P100 = DeviceSpec("Tesla P100", "cuda", 16 * GB, (6, 0), 49_152)
+L4 = DeviceSpec("NVIDIA L4", "cuda", 24 * GB, (8, 9), 101_376)
+A100 = DeviceSpec("NVIDIA A100", "cuda", 40 * GB, (8, 0), 166_912)
+H200 = DeviceSpec("NVIDIA H200", "cuda", 140 * GB, (9, 0), 232_448)
 
 BIG = Transformer(backbone="gemma", max_length=2048, lora=Lora(), gradient_checkpointing=True, quantization="auto")
 

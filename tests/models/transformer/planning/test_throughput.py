@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.transformer.backbone import meta_device
-from models.transformer.backbone.device import card
+from models.transformer.backbone.device import device_spec
 from models.transformer.backbone.pretrained import load_config
 from models.transformer.planning import throughput
 from models.transformer.planning.preflight import resolve
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("lora", [True, False])
 def test_operations_are_those_that_pytorch_counts(checkpoints: dict[str, Path], name: str, lora: bool) -> None:
     changes = {} if lora else {"lora": None}
-    base = resolve(settings(checkpoints[name], attention="eager", **changes), card(CPU))
+    base = resolve(settings(checkpoints[name], attention="eager", **changes), device_spec(CPU))
     found = throughput.forward_flops(meta_device.bare(base, load_config(base)), 4 * 96, 4 * 96**2)
     model = load(base, 1, 1, CPU)
     ids = torch.full((4, 96), 9)
@@ -34,7 +34,7 @@ def test_operations_are_those_that_pytorch_counts(checkpoints: dict[str, Path], 
 
 
 def test_a_token_of_gemma_2_9b_takes_twice_its_weights(checkpoints: dict[str, Path]) -> None:
-    base = resolve(settings(checkpoints["gemma2"]), card(CPU), GEMMA_2_9B)
+    base = resolve(settings(checkpoints["gemma2"]), device_spec(CPU), GEMMA_2_9B)
     model = meta_device.bare(base, GEMMA_2_9B)
     assert throughput.forward_flops(model, 1, 0) == pytest.approx(2 * 8.32e9, rel=0.01)
 

@@ -1,0 +1,91 @@
+"""The kinds of base models: the settings of each, and how one is opened. Imports no torch until one is opened."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from battles.files import file_hash
+from battles.paths import RunPaths
+from battles.reading import read_battles
+from battles.settings import Section
+from models.tfidf.settings import Tfidf
+from models.transformer.library_warnings import quiet
+from models.transformer.settings import Transformer
+from oof.model_store import FitModel, PredictTest
+
+T = TypeVar("T")
+
+# A further kind of base is a package beside these two, with settings and an `open_base`.
+BASE_KINDS: dict[str, type[Section]] = {"transformer": Transformer, "tfidf": Tfidf}
+
+# Settings that no prediction of a model depends on, but for rounding: models stay good when they are changed.
+TECHNICAL = frozenset({"test_from", "checkpoint_minutes", "tokens_per_batch"})
+
+
+@dataclass(frozen=True)
+class BaseData:
+    """What a base learns from and predicts, all of one run. `test` is None without test battles."""
+
+    paths: RunPaths
+    battles: pd.DataFrame
+    folds: pd.DataFrame
+    test: pd.DataFrame | None
+
+
+def base_settings(values: dict[str, Any]) -> Section:
+    """The typed settings of a base from its stamp's values."""
+    return BASE_KINDS[values["kind"]].model_validate(values)
+
+
+def predictive(settings: Section) -> dict[str, Any]:
+    """The settings that a model's predictions depend on, as JSON values."""
+    return settings.model_dump(mode="json", exclude=set(TECHNICAL))
+
+
+def backbone_hash(settings: Section) -> str | None:
+    """SHA-256 of a local backbone's weights; a hub name is told apart by its name and revision in the settings."""
+    if not isinstance(settings, Transformer):
+        return None
+    weights = Path(settings.backbone, "model.safetensors")
+    return file_hash(weights) if weights.is_file() else None
+
+
+def open_base(name: str, settings: Section, data: BaseData) -> tuple[FitModel, PredictTest]:
+    """The functions that fit one model of a base and that predict the test battles with a saved one."""
+    if isinstance(settings, Tfidf):
+        from models.tfidf import base_model as tfidf
+
+        return tfidf.open_base(settings, data.battles, data.test)
+    assert isinstance(settings, Transformer)
+    quiet()
+    from models.transformer import base_model as transformer
+    from models.transformer.data.teacher import teacher_probabilities
+    from models.transformer.data.training_set import TrainingSet
+
+    extra = None if settings.extra_train is None else read_battles(settings.extra_train, voted=True, soft=True)
+    taught = None
+    if settings.teacher is not None:
+        taught = teacher_probabilities(data.paths, settings.teacher, data.folds)
+    training_set = TrainingSet.of(data.battles, extra, taught)
+    return transformer.open_base(name, settings, training_set, data.test, data.paths.base(name))
+
+
+def in_step(
+    work: Callable[..., T], settings: Section, processes: int
+) -> AbstractContextManager[Callable[..., T] | None]:
+    """Keeps the processes of a base in step: the main process gets a function that calls `work` in all of them at once;
+    the others get None, when that has left the context.
+
+    Raises BadInput for another number of processes than were asked for. A base without torch has one.
+    """
+    if not isinstance(settings, Transformer):
+        return nullcontext(work)
+    quiet()
+    from models.transformer.engine import distributed
+
+    distributed.require(processes)
+    return distributed.in_step(work)

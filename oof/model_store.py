@@ -1,0 +1,230 @@
+"""The folders of a base's models: what each depends on, whether it is finished, and what it has predicted.
+
+A finished model leaves `oof.parquet` and, last, `fold.json` with all that it depends on. A later call under the same
+dependencies takes it as it is. While it is trained, its folder holds `resume/`: the dependencies, and whatever the base
+wants to go on from when it is killed. Predictions of the test battles lie beside it, in `test.parquet`, and name the
+test file that they are of: another test file costs predictions, not training.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from battles.errors import BadInput
+from battles.files import content_hash, read_metadata, read_table, write_json, write_table
+from oof.table import VARIANTS, columns
+
+RESUME = "resume"
+RECORD = "fold.json"
+
+Variants = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one model predicts: probabilities by variant for the rows that it scores and, made by the way, for the test
+    battles. `details` go into `fold.json`."""
+
+    valid: Variants
+    test: Variants | None
+    train_seconds: float
+    inference_seconds: float
+    device: str = "cpu"
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class FitModel(Protocol):
+    """Trains on some rows (positions), predicts others, and saves the model in `model/` of a folder of its own.
+
+    The first argument numbers the models of a base, folds first; seeds are made of it.
+    """
+
+    def __call__(self, number: int, train_rows: np.ndarray, valid_rows: np.ndarray, folder: Path, /) -> FoldResult: ...
+
+
+class PredictTest(Protocol):
+    """Predicts the test battles with the model saved in a folder, which scored so many battles."""
+
+    def __call__(self, folder: Path, scored: int, /) -> Variants: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train: its folder's name, its number, the rows (positions) that it learns from and scores.
+
+    `role` (JSON values) tells apart models of the same base that learn from other rows: folds, pairs of folds, all.
+    """
+
+    name: str
+    number: int
+    train_rows: np.ndarray
+    valid_rows: np.ndarray
+    role: str
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """The models of one base, in sub-folders of `folder`.
+
+    `depends_on` (JSON values) names everything that their predictions depend on: settings, battles, folds, backbone.
+    `test` is the hash of the test file, None without one. Finished models under other dependencies are replaced only
+    with `replace`.
+    """
+
+    folder: Path
+    depends_on: Mapping[str, Any]
+    test: str | None = None
+    replace: bool = False
+    say: Callable[[str], None] = print
+
+    def fit_once(self, job: Job, fit: FitModel) -> None:
+        """Trains and predicts one model, unless that is done already.
+
+        Raises BadInput where it would replace another.
+        """
+        place, key = self.folder / job.name, self._key(job)
+        if self.finished(job):
+            self.say(f"{_title(job.name)}: already there")
+            shutil.rmtree(place / RESUME, ignore_errors=True)  # killed just before it was removed
+            return
+        self._make_ready(place, key)
+        began = time.perf_counter()
+        result = fit(job.number, job.train_rows, job.valid_rows, place)
+        write_table(place / "oof.parquet", _as_table(result.valid))
+        if result.test is not None:
+            self._write_test(place, content_hash(key), result.test)
+        record = {
+            "depends_on": key,
+            "rows": len(job.valid_rows),
+            "train_seconds": result.train_seconds,
+            "inference_seconds": result.inference_seconds,
+            "seconds": time.perf_counter() - began,
+            "device": result.device,
+            **result.details,
+        }
+        write_json(place / RECORD, record)
+        shutil.rmtree(place / RESUME)
+
+    def finished(self, job: Job) -> bool:
+        """Whether the model is there, under the same dependencies."""
+        record = _read_record(self.folder / job.name / RECORD)
+        return record is not None and bool(record["depends_on"] == self._key(job))
+
+    def load(self, job: Job) -> FoldResult:
+        """What the finished model predicted for the rows that it scores."""
+        place = self.folder / job.name
+        record = _read_record(place / RECORD)
+        assert record is not None
+        valid = _as_variants(read_table(place / "oof.parquet"))
+        return FoldResult(valid, None, record["train_seconds"], record["inference_seconds"], record["device"])
+
+    def test_once(self, job: Job, predict: PredictTest) -> Variants:
+        """The finished model's predictions of the test battles, made with the saved model unless they are there."""
+        place, key = self.folder / job.name, content_hash(self._key(job))
+        path = place / "test.parquet"
+        if not self.has_test(job):
+            record = _read_record(place / RECORD)
+            assert record is not None
+            self._write_test(place, key, predict(place, record["rows"]))
+        return _as_variants(read_table(path))
+
+    def has_test(self, job: Job) -> bool:
+        """Whether the finished model's predictions of these test battles are there."""
+        path = self.folder / job.name / "test.parquet"
+        if not path.exists():
+            return False
+        return read_metadata(path) == {"model": content_hash(self._key(job)), "test": self.test}
+
+    def _key(self, job: Job) -> dict[str, Any]:
+        return {**self.depends_on, "role": job.role}
+
+    def _write_test(self, place: Path, key: str, test: Variants) -> None:
+        write_table(place / "test.parquet", _as_table(test), {"model": key, "test": self.test})
+
+    def _make_ready(self, place: Path, key: Mapping[str, Any]) -> None:
+        """Leaves in a model's folder what an unfinished call under the same dependencies left, and nothing else."""
+        record = _read_record(place / RECORD)
+        if record is not None and not self.replace:
+            raise replacing(self.folder.name, [place.name], changes(record["depends_on"], key), record["seconds"])
+        started = place / RESUME / "started.json"
+        begun = _read_record(started)
+        if begun is not None and begun["depends_on"] == key:
+            return
+        if begun is not None:
+            what = ", ".join(changes(begun["depends_on"], key))
+            self.say(f"{_title(place.name)}: an unfinished training is begun anew ({what})")
+        (place / RECORD).unlink(missing_ok=True)  # first: killed on the way, the folder must not look finished
+        shutil.rmtree(place, ignore_errors=True)
+        write_json(started, {"depends_on": dict(key)})
+
+
+def finished_models(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of a base's finished models, by the names of their folders."""
+    records = {path.parent.name: _read_record(path) for path in sorted(folder.glob(f"*/{RECORD}"))}
+    return {name: record for name, record in records.items() if record is not None}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two dependencies, as `settings.epochs 2 -> 1`; only what both of them name."""
+    return list(_changes(before, now, ""))
+
+
+def _changes(before: Any, now: Any, path: str) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in sorted(set(before) & set(now)):
+            yield from _changes(before[name], now[name], f"{path}.{name}" if path else name)
+        for name in sorted(set(before) ^ set(now)) if path else ():
+            yield f"{path}.{name} {before.get(name)} -> {now.get(name)}"
+    elif before != now:
+        yield f"{path} {_short(before)} -> {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def replacing(base: str, models: list[str], why: list[str], seconds: float) -> BadInput:
+    """The refusal to train finished models again."""
+    return BadInput(
+        f"{base}: {len(models)} finished models ({', '.join(models)}) would be trained again, about "
+        f"{describe_seconds(seconds)}, because of {'; '.join(why[:5]) or 'other dependencies'}; give AGAIN=1 to "
+        "replace them, or another RUN to keep them"
+    )
+
+
+def describe_seconds(seconds: float) -> str:
+    """A duration in its largest sensible unit: `31.0 h`, `2.5 min`, `12 s`."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _title(name: str) -> str:
+    return name.replace("-", " ")
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON record with dependencies; None where there is none, or one that this version cannot read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("depends_on"), dict) else None
+
+
+def _as_table(variants: Variants) -> pd.DataFrame:
+    parts = [pd.DataFrame(values, columns=columns(name)) for name, values in variants.items()]
+    return pd.concat(parts, axis=1)
+
+
+def _as_variants(table: pd.DataFrame) -> Variants:
+    present = [name for name in VARIANTS if columns(name)[0] in table.columns]
+    return {name: table[columns(name)].to_numpy(dtype=np.float64) for name in present}

@@ -1,0 +1,26 @@
+"""Predicts the test battles with the saved stacker: `oof/<run>/stack.test.parquet`."""
+
+from battles.files import read_metadata, read_table
+from battles.paths import RunPaths
+from battles.schema import ID
+from models.stacking import inputs, serialization
+from models.stacking.settings import STACK
+from oof import table
+from oof.probabilities import softmax
+from stages.common import guarded, run_argument, stamp
+
+
+def main() -> None:
+    run = run_argument(__doc__)
+    paths = RunPaths(run)
+    names: list[str] = stamp(run, "run")["bases"]
+    ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID]
+    bases = {name: paths.test_predictions(name) for name in names}
+    meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
+    probabilities = softmax(serialization.load(paths.stack).logits(meta))
+    metadata = read_metadata(paths.predictions(STACK))
+    table.write_test(paths.test_predictions(STACK), ids.tolist(), {table.MEAN: probabilities}, metadata)
+
+
+if __name__ == "__main__":
+    guarded(main)
