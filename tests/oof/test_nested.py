@@ -7,9 +7,10 @@ import pytest
 from battles.errors import BadInput
 from battles.folds import make_folds
 from benchmarks.distillation import ARMS, repetition
-from models.tfidf import model
+from models.tfidf.base_model import open_base
 from models.tfidf.settings import Tfidf
-from oof.crossfit import FoldResult, crossfit
+from oof.crossfit import crossfit
+from oof.model_store import FoldResult, ModelStore
 from oof.nested import cross_pairs
 from oof.table import MEAN
 from tests.models.transformer.checkpoints import battles
@@ -23,8 +24,7 @@ class Fit:
     def __init__(self) -> None:
         self.seen: dict[int, set[int]] = {}
 
-    def __call__(self, number: int, train: np.ndarray, valid: np.ndarray, folder: Path, with_test: bool) -> FoldResult:
-        assert not with_test
+    def __call__(self, number: int, train: np.ndarray, valid: np.ndarray, folder: Path) -> FoldResult:
         assert set(train) | set(valid) == set(range(8))
         self.seen[number] = set(FOLDS["fold"][train])
         return FoldResult({MEAN: np.full((len(valid), 3), float(number))}, None, 1.0, 1.0)
@@ -32,7 +32,7 @@ class Fit:
 
 def test_every_row_is_of_a_model_that_saw_neither_fold(tmp_path: Path) -> None:
     fit = Fit()
-    values = cross_pairs(FOLDS, {}, tmp_path, fit)
+    values = cross_pairs(FOLDS, ModelStore(tmp_path, {}), fit)
     assert len(fit.seen) == 4 * 3 / 2
     assert values.shape == (4, 8, 3)
     for without in range(4):
@@ -42,13 +42,13 @@ def test_every_row_is_of_a_model_that_saw_neither_fold(tmp_path: Path) -> None:
             else:
                 assert fit.seen[int(values[without, row, 0])] == set(range(4)) - {fold, without}
     again = Fit()
-    assert np.array_equal(cross_pairs(FOLDS, {}, tmp_path, again), values, equal_nan=True)
+    assert np.array_equal(cross_pairs(FOLDS, ModelStore(tmp_path, {}), again), values, equal_nan=True)
     assert not again.seen
 
 
 def test_two_folds_are_too_few(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"prepare.folds: 2; .* 3 or more"):
-        cross_pairs(FOLDS.assign(fold=FOLDS["fold"] % 2), {}, tmp_path, Fit())
+        cross_pairs(FOLDS.assign(fold=FOLDS["fold"] % 2), ModelStore(tmp_path, {}), Fit())
 
 
 def test_the_votes_of_a_students_fold_reach_only_the_plain_rows(tmp_path: Path) -> None:
@@ -61,9 +61,10 @@ def test_the_votes_of_a_students_fold_reach_only_the_plain_rows(tmp_path: Path) 
     changed.loc[fold, winners] = np.roll(table.loc[fold, winners].to_numpy(), 1, axis=1)
     plain, clean = [], []
     for name, one in (("before", table), ("after", changed)):
-        fit = model.fit_folds(settings, one, None)
-        plain.append(crossfit(folds, None, {}, tmp_path / name, fit).valid[MEAN])
-        clean.append(cross_pairs(folds, {}, tmp_path / name, fit))
+        fit, _ = open_base(settings, one, None)
+        store = ModelStore(tmp_path / name, {})
+        plain.append(crossfit(folds, None, store, fit).valid[MEAN])
+        clean.append(cross_pairs(folds, store, fit))
     assert np.array_equal(clean[0][1], clean[1][1], equal_nan=True)
     assert not np.array_equal(plain[0][~fold], plain[1][~fold])
     assert not np.array_equal(clean[0][0], clean[1][0], equal_nan=True)

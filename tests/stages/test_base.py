@@ -16,7 +16,7 @@ from battles.files import read_metadata, read_table  # noqa: E402
 from battles.sample import generate  # noqa: E402
 from battles.settings import Sample  # noqa: E402
 from oof import table  # noqa: E402
-from stages import base, params, prepare  # noqa: E402
+from stages import base, params, predict, prepare  # noqa: E402
 from tests.models.transformer.checkpoints import make_checkpoint  # noqa: E402
 
 DATA = generate(Sample(train=50, test=10, seed=3))
@@ -40,6 +40,7 @@ class Run:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.patch = monkeypatch
         self.call(params.main, "--profile", "user", "--train", "train.csv", "--test", "test.csv")
+        self.call(prepare.main, "--test")
         self.call(prepare.main)
 
     def call(self, main: object, *words: str) -> None:
@@ -47,15 +48,18 @@ class Run:
         assert callable(main)
         main()
 
-    def make(self, name: str, overrides: str = "", pairs: bool = False) -> table.Predictions:
-        words = ("--train", "train.csv", "--test", "test.csv", "--overrides", overrides)
-        self.call(params.main, "--profile", "user", *words)
-        self.call(base.main, "--name", name, *["--pairs"][: int(pairs)])
+    def make(self, name: str, overrides: str = "", pairs: bool = False, again: bool = False) -> table.Predictions:
+        """The base's out-of-fold table and, but for `pairs`, its predictions of the test battles."""
+        self.call(params.main, "--overrides", overrides, *(["--again", "1"] if again else []))
+        flags = [*(["--pairs"] if pairs else []), *(["--again"] if again else [])]
+        self.call(base.main, "--name", name, *flags)
+        if not pairs:
+            self.call(predict.main, "--name", name)
         return table.read(Path(f"oof/r/{name}.parquet"), read_table("battles/r/folds.parquet"))
 
     def test(self) -> np.ndarray:
-        found = table.read_test("oof/r/small.test.parquet", read_table("battles/r/test.parquet")["id"].tolist())
-        return found.probabilities
+        ids = read_table("battles/r/test.parquet")["id"].tolist()
+        return table.read_test("oof/r/small.test.parquet", ids).probabilities
 
     def trained(self) -> dict[str, int]:
         """When each model was finished."""
@@ -76,34 +80,50 @@ def test_the_best_fold_is_chosen_without_training_again_and_a_refit_is_one_more_
     mean, trained = run.test(), run.trained()
     assert set(trained) == {"fold-0", "fold-1", "fold-2"}
     assert np.array_equal(run.make("small", "small.test_from=best small.checkpoint_minutes=1").probabilities, first)
-    best = read_metadata("oof/r/small.parquet")["test_of"]
+    best = read_metadata("oof/r/small.test.parquet")["test_of"]
     rows = read_table(Path("models/runs/r/small", best.replace(" ", "-"), "test.parquet"))
     assert np.array_equal(run.test(), rows[table.columns(table.MEAN)].to_numpy())
     assert run.trained() == trained
     assert np.array_equal(run.make("small", "small.test_from=refit").probabilities, first)
     assert set(run.trained()) == {*trained, "refit"}
+    assert all(run.trained()[fold] == time for fold, time in trained.items())
     assert not np.allclose(run.test(), mean)
-    assert read_metadata("oof/r/small.parquet")["test_of"] == "refit"
+    assert read_metadata("oof/r/small.test.parquet")["test_of"] == "refit"
+
+
+def test_a_new_test_file_is_predicted_by_the_models_that_are_there(run: Run) -> None:
+    out_of_fold, trained = run.make("small").probabilities, run.trained()
+    whole = run.test()
+    DATA.test.iloc[::-1].head(4).to_csv("new.csv", index=False)
+    run.call(params.main, "--test", "new.csv")
+    run.call(prepare.main, "--test")
+    run.call(predict.main, "--name", "small")
+    assert run.trained() == trained
+    np.testing.assert_allclose(run.test(), whole[::-1][:4], rtol=0, atol=1e-5)
+    assert np.array_equal(run.make("small").probabilities, out_of_fold)
+    assert run.trained() == trained
 
 
 def test_a_students_folds_depend_on_its_teachers_rows(run: Run) -> None:
     with pytest.raises(BadInput, match=r"oof/r/tfidf.parquet: no such file; run `make oof-tfidf` first"):
         run.make("small", "small.teacher.base=tfidf")
     run.make("tfidf")
-    student = run.make("small", "small.teacher.base=tfidf").probabilities
+    student = run.make("small").probabilities
     trained = run.trained()
-    run.make("small", "small.teacher.base=tfidf")
+    run.make("small")
     assert run.trained() == trained
-    run.make("tfidf", "tfidf.ridge=9")
-    again = run.make("small", "small.teacher.base=tfidf").probabilities
+    with pytest.raises(BadInput, match=r"small: 3 finished models \(fold-0, .*because of teacher"):
+        run.make("small", "tfidf.ridge=9", again=False)
+    run.make("tfidf", "tfidf.ridge=9", again=True)
+    again = run.make("small", again=True).probabilities
     assert not np.array_equal(student, again)
     assert all(run.trained()[fold] != time for fold, time in trained.items())
-    clean = "small.teacher.base=tfidf small.teacher.clean=true"
+    clean = "small.teacher.clean=true"
     with pytest.raises(BadInput, match=r"tfidf.pairs.parquet: no such file"):
-        run.make("small", clean)
-    run.make("tfidf", clean, pairs=True)
+        run.make("small", clean, again=True)
+    run.make("tfidf", pairs=True, again=True)
     assert len(list(Path("models/runs/r/tfidf").glob("pair-*/fold.json"))) == 3
-    assert not np.array_equal(run.make("small", clean).probabilities, again)
+    assert not np.array_equal(run.make("small", again=True).probabilities, again)
 
 
 def test_extra_battles_are_read_checked_and_part_of_the_key(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,19 +132,19 @@ def test_extra_battles_are_read_checked_and_part_of_the_key(run: Run, capsys: py
     extra.loc[0, "prompt"] = DATA.train["prompt"][0]
     plain = run.make("small").probabilities
     with pytest.raises(BadInput, match=r"small.extra_train: extra.parquet: no such file"):
-        run.make("small", "small.extra_train=extra.parquet")
+        run.make("small", "small.extra_train=extra.parquet", again=True)
     extra.to_parquet("extra.parquet")
-    learnt = run.make("small", "small.extra_train=extra.parquet").probabilities
+    learnt = run.make("small", "small.extra_train=extra.parquet", again=True).probabilities
     assert not np.array_equal(plain, learnt)
     assert len(learnt) == 50
     said = capsys.readouterr().out
     assert said.count("learns from 12 extra battles; 0 left out") == 2
     assert said.count("learns from 11 extra battles; 1 left out") == 1
     extra.assign(winner_model_a=0.25, winner_model_b=0.5).to_parquet("extra.parquet")
-    assert not np.array_equal(run.make("small", "small.extra_train=extra.parquet").probabilities, learnt)
+    assert not np.array_equal(run.make("small", "small.extra_train=extra.parquet", again=True).probabilities, learnt)
     extra.assign(winner_model_a=0.3).to_parquet("extra.parquet")
     with pytest.raises(BadInput, match=r"extra.parquet: row 1, id .* 0.3, 0.25, 0.25 sum to 0.8"):
-        run.make("small", "small.extra_train=extra.parquet")
+        run.make("small", "small.extra_train=extra.parquet", again=True)
 
 
 def test_soft_votes_are_refused_among_the_training_battles(run: Run) -> None:

@@ -43,17 +43,20 @@ def test_a_stamp_is_rewritten_only_when_its_section_changes(monkeypatch: pytest.
     assert {"tfidf.json", "small.json", "stack.json", "prepare.json", "inputs.json", "run.mk"} < first.keys()
     assert set(_call(monkeypatch, *USER).values()) == {1}
     changed = _call(monkeypatch, *USER, "--overrides", "tfidf.ridge=9 stack.trials=3")
-    assert {name for name, time in changed.items() if time != 1} == {"tfidf.json", "stack.json"}
+    assert {name for name, time in changed.items() if time != 1} == {"tfidf.json", "stack.json", "call.json"}
     assert json.loads(Path("battles/r/params/tfidf.json").read_text())["settings"]["ridge"] == 9
 
 
-def test_an_edited_file_changes_the_inputs_and_a_touched_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edited_file_of_battles_needs_another_run_and_a_touched_one_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _call(monkeypatch, *USER)
     os.utime("train.csv")
     assert set(_call(monkeypatch, *USER).values()) == {1}
     Path("train.csv").write_text("other battles")
-    changed = _call(monkeypatch, *USER)
-    assert {name for name, time in changed.items() if time != 1} == {"inputs.json"}
+    for words in (USER, ()):  # given again or remembered
+        with pytest.raises(BadInput, match=r"TRAIN: train.csv holds other battles than those that run r was made from"):
+            _call(monkeypatch, *words)
 
 
 def test_folds_are_the_bases_business_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,9 +80,11 @@ def test_make_is_told_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_is_not_turned_into_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, "--profile", "own")
+    with pytest.raises(BadInput, match="RUN: r was made from the embedded sample, this call is of TRAIN"):
+        _call(monkeypatch, *USER)
+    shutil.rmtree("battles")
     _call(monkeypatch, *USER)
-    with pytest.raises(BadInput, match="RUN: r was made from TRAIN, this call is of the embedded sample"):
-        _call(monkeypatch, "--profile", "own")
     table = ("--profile", "user", "--table", "train.csv", "--bases", "one")
     with pytest.raises(BadInput, match=r"this call is of TABLE; .* make clean RUN=r"):
         _call(monkeypatch, *table)
@@ -144,3 +149,74 @@ def test_a_package_of_the_runs_name_is_no_old_run(monkeypatch: pytest.MonkeyPatc
         (tmp_path / package).mkdir(parents=True)
     (tmp_path / "models/r/data/__init__.py").touch()
     _call(monkeypatch, *USER)
+
+
+def test_a_run_remembers_what_it_was_called_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("test.csv").write_text("battles to predict")
+    first = (*USER, "--test", "test.csv", "--overrides", "tfidf.ridge=9 stack.trials=3")
+    _call(monkeypatch, *first)
+    # No variable, and any of them alone, change nothing.
+    for words in ((), USER, ("--overrides", "stack.trials=3"), ("--test", "test.csv")):
+        assert set(_call(monkeypatch, *words).values()) == {1}, words
+    changed = _call(monkeypatch, "--overrides", "stack.trials=4")
+    assert {name for name, time in changed.items() if time != 1} == {"stack.json", "call.json"}
+    assert json.loads(Path("battles/r/params/tfidf.json").read_text())["settings"]["ridge"] == 9
+    _call(monkeypatch, "--overrides", "tfidf.ridge=default")
+    assert json.loads(Path("battles/r/params/tfidf.json").read_text())["settings"]["ridge"] == 2.0
+    assert json.loads(Path("battles/r/params/stack.json").read_text())["settings"]["trials"] == 4
+    # Only the folds are those of one call.
+    _call(monkeypatch, "--folds", "1")
+    _call(monkeypatch)
+    assert json.loads(Path("battles/r/params/tfidf.json").read_text())["folds"] is None
+
+
+def test_a_new_test_file_is_in_no_bases_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("test.csv").write_text("battles to predict")
+    _call(monkeypatch, *USER, "--test", "test.csv")
+    Path("new.csv").write_text("others")
+    changed = _call(monkeypatch, "--test", "new.csv")
+    assert {name for name, time in changed.items() if time != 1} == {"test.json", "call.json"}
+
+
+def test_prepared_files_may_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, *USER)
+    Path("train.csv").unlink()
+    with pytest.raises(BadInput, match=r"TRAIN: train.csv: no such file"):
+        _call(monkeypatch)
+    Path("battles/r/train.parquet").touch()
+    assert set(_call(monkeypatch).values()) == {1}
+
+
+def test_finished_models_are_not_trained_again_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, *USER)
+    depends_on = json.loads(Path("battles/r/params/tfidf.json").read_text())["depends_on"]
+    for fold in range(2):
+        record = Path(f"models/runs/r/tfidf/fold-{fold}/fold.json")
+        record.parent.mkdir(parents=True)
+        record.write_text(json.dumps({"depends_on": {**depends_on, "fold_hash": "x"}, "seconds": 5400.0}))
+    expected = (
+        r"tfidf: 2 finished models \(fold-0, fold-1\) would be trained again, about 3.0 h, because of "
+        r"settings.ridge 2.0 -> 3.0; give AGAIN=1"
+    )
+    stamps = {path: path.read_bytes() for path in Path("battles/r/params").iterdir()}
+    with pytest.raises(BadInput, match=expected):
+        _call(monkeypatch, "--overrides", "tfidf.ridge=3")
+    with pytest.raises(BadInput, match=r"because of battles.prepare.seed 20 -> 21"):
+        _call(monkeypatch, "--overrides", "prepare.seed=21")
+    assert {path: path.read_bytes() for path in Path("battles/r/params").iterdir()} == stamps
+    _call(monkeypatch, "--overrides", "stack.trials=3")  # no model depends on it
+    _call(monkeypatch, "--overrides", "tfidf.ridge=3", "--again", "1")
+    assert json.loads(Path("battles/r/params/tfidf.json").read_text())["settings"]["ridge"] == 3
+
+
+def test_a_damaged_stamp_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    _call(monkeypatch, *USER)
+    for path in Path("battles/r/params").iterdir():
+        if path.name != "call.json":
+            whole = path.read_bytes()
+            path.write_bytes(whole[: len(whole) // 2])
+            _call(monkeypatch)
+            assert path.read_bytes() == whole
+    Path("battles/r/params/call.json").write_text("{")
+    with pytest.raises(BadInput, match=r"call.json: damaged, .* delete it and give them again"):
+        _call(monkeypatch)
