@@ -50,7 +50,7 @@ def crossfit(
     )
 
 
-def test_models(
+def select_models(
     folds: pd.DataFrame, folds_run: list[int], store: ModelStore, test_from: TestFrom, votes: np.ndarray
 ) -> tuple[list[Job], str]:
     """The models whose mean predicts the test battles, and in words which they are.

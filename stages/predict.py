@@ -8,7 +8,7 @@ from battles.schema import ID, labels
 from models.base_kinds import in_step, open_base
 from models.transformer.settings import Transformer
 from oof import table
-from oof.crossfit import predict_test, test_models
+from oof.crossfit import predict_test, select_models
 from oof.model_store import Variants
 from stages.base_run import BaseRun
 from stages.common import base_arguments, guarded
@@ -21,7 +21,7 @@ def main() -> None:
     metadata = read_metadata(run.data.paths.predictions(run.name))
     test_from = run.settings.test_from if isinstance(run.settings, Transformer) else "mean"
     store, votes = run.store(), labels(run.data.battles)
-    jobs, test_of = test_models(run.data.folds, metadata["folds_run"], store, test_from, votes)
+    jobs, test_of = select_models(run.data.folds, metadata["folds_run"], store, test_from, votes)
     if all(store.has_test(job) for job in jobs):
         variants = predict_test(jobs, store, _never)
     else:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from battles.errors import BadInput
-from oof.crossfit import CrossFit, crossfit, predict_test, test_models
+from oof.crossfit import CrossFit, crossfit, predict_test, select_models
 from oof.model_store import RESUME, FoldResult, ModelStore, Variants, changes, finished_models
 from oof.table import MEAN, PLAIN, SWAPPED
 
@@ -148,7 +148,7 @@ def test_a_refit_is_one_more_model_of_all_rows(tmp_path: Path) -> None:
 def test_the_test_battles_have_the_mean_of_the_saved_models(tmp_path: Path) -> None:
     _cross(tmp_path, Fit())
     predict = Predict()
-    jobs, test_of = test_models(FOLDS, [0, 1, 2], _store(tmp_path), "mean", VOTES)
+    jobs, test_of = select_models(FOLDS, [0, 1, 2], _store(tmp_path), "mean", VOTES)
     assert np.allclose(predict_test(jobs, _store(tmp_path), predict)[MEAN], [[0.1, 0.5, 0.4]] * 2)
     assert predict.calls == [("fold-0", 2), ("fold-1", 2), ("fold-2", 2)]
     assert test_of == "mean of folds 0, 1, 2"
@@ -164,7 +164,7 @@ def test_the_test_battles_have_the_mean_of_the_saved_models(tmp_path: Path) -> N
 
 def test_predictions_made_while_training_are_those_of_the_saved_models(tmp_path: Path) -> None:
     _cross(tmp_path / "base", Fit(with_test=True))
-    jobs, _ = test_models(FOLDS, [0, 1, 2], _store(tmp_path / "base"), "mean", VOTES)
+    jobs, _ = select_models(FOLDS, [0, 1, 2], _store(tmp_path / "base"), "mean", VOTES)
     assert all(_store(tmp_path / "base").has_test(job) for job in jobs)
     assert not any(_store(tmp_path / "base", test="another").has_test(job) for job in jobs)
     # Of a model that was trained again since they are made anew.
@@ -180,7 +180,7 @@ def test_a_test_battle_has_the_mean_of_the_folds_that_read_it_in_both_orders(tmp
         return {MEAN: np.full((3, 3), 1 / 3), SWAPPED: swapped}
 
     _cross(tmp_path, Fit())
-    jobs, _ = test_models(FOLDS, [0, 1, 2], _store(tmp_path), "mean", VOTES)
+    jobs, _ = select_models(FOLDS, [0, 1, 2], _store(tmp_path), "mean", VOTES)
     result = predict_test(jobs, _store(tmp_path), predict)
     assert np.allclose(result[SWAPPED][:2], [[0.1, 0.5, 0.4], [1 / 3] * 3])
     assert np.isnan(result[SWAPPED][2]).all()
@@ -192,10 +192,10 @@ def test_the_best_fold_or_the_refit_predicts_the_test_battles(tmp_path: Path) ->
     store = _store(tmp_path)
     # `Fit` gives A row / 10: votes for A suit the fold of rows 2 and 5 best, votes for tie that of rows 0 and 3.
     for vote, best in ((0, 2), (2, 0)):
-        jobs, test_of = test_models(FOLDS, [0, 1, 2], store, "best", np.full(len(FOLDS), vote))
+        jobs, test_of = select_models(FOLDS, [0, 1, 2], store, "best", np.full(len(FOLDS), vote))
         assert ([job.name for job in jobs], test_of) == ([f"fold-{best}"], f"fold {best}")
     # Only those that were run compete.
-    assert test_models(FOLDS, [1, 2], store, "best", np.full(len(FOLDS), 2))[1] == "fold 1"
-    jobs, test_of = test_models(FOLDS, [0, 1, 2], store, "refit", VOTES)
+    assert select_models(FOLDS, [1, 2], store, "best", np.full(len(FOLDS), 2))[1] == "fold 1"
+    jobs, test_of = select_models(FOLDS, [0, 1, 2], store, "refit", VOTES)
     assert test_of == "refit"
     assert np.allclose(predict_test(jobs, store, Predict())[MEAN], [[0.3, 0.5, 0.2]] * 2)
