@@ -17,6 +17,7 @@ from models.stacking.mixture import WEIGHTS, WEIGHTS_WITHOUT_FEATURES, Mixture, 
 from models.stacking.residual_booster import Design
 from models.stacking.selection import choose
 from models.stacking.settings import AVERAGE, MIX, Stack
+from models.stacking.smoothing import few_votes, smooth, smoothed, smoothed_fit
 from models.stacking.studies import Storage
 from models.stacking.symmetry import has_position_effect
 from models.stacking.tuning import Tuned
@@ -58,11 +59,15 @@ class CandidateSet:
 
     def fit(self, name: str, fit: Fit) -> None:
         """Adds a candidate that one call fits, cross-fitted on the inner folds."""
-        self.fits[name] = fit
-        self.add(name, fit(self.data.meta, self.data.labels), cross_fitted(fit, self.data))
+        self.fits[name] = fit = smoothed_fit(fit)
+        self._keep(name, fit(self.data.meta, self.data.labels), cross_fitted(fit, self.data))
 
     def add(self, name: str, model: MetaModel, inner: np.ndarray) -> None:
         """Adds a fitted candidate with its out-of-fold logits (n, 3)."""
+        labels = self.data.labels
+        self._keep(name, smoothed(model, labels), smooth(inner, len(labels)) if few_votes(labels) else inner)
+
+    def _keep(self, name: str, model: MetaModel, inner: np.ndarray) -> None:
         self.models[name], self.inner[name] = model, centred(inner)
         now = time.perf_counter()
         self.seconds[name], self._since = now - self._since, now
@@ -76,7 +81,7 @@ def fit(data: Level1Data, settings: Stack, storage: Storage, study: str) -> Fitt
     """Fits, tunes and compares every candidate on the given rows and nothing else, their folds as inner folds.
 
     `study` begins the names of the Optuna studies in `storage`. With a single fold nothing can be validated: defaults
-    stand, boosters have no trees, and the optimal blend is chosen.
+    stand, boosters have no trees, and the optimal blend is chosen, or the prior where votes are too few for it.
     """
     candidates = CandidateSet(data)
     _add_linear(candidates, settings)
@@ -86,7 +91,8 @@ def fit(data: Level1Data, settings: Stack, storage: Storage, study: str) -> Fitt
     # A booster's inner loss is the lowest of many trials on these folds, and the average has no fitted weights that
     # would discount it: both enter the choice through the mix only.
     honest = {name: values for name, values in losses.items() if name not in (*tuned, AVERAGE)}
-    chosen = choose(honest, data.groups) if tuned else "blend"
+    unvalidated = "prior" if few_votes(data.labels) else "blend"
+    chosen = choose(honest, data.groups) if tuned else unvalidated
     means = {name: float(values.mean()) for name, values in losses.items()}
     return Fitted(candidates.models, chosen, means, candidates.seconds, tuned, symmetric)
 

@@ -9,9 +9,10 @@ import pandas as pd
 
 from battles.errors import BadInput
 from battles.files import read_metadata, read_table
-from battles.schema import ID
+from battles.schema import CLASSES, ID, WINNERS
 from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import Meta, make_meta
+from models.stacking.settings import MINIMUM_BATTLES
 from oof import table
 from oof.table import Predictions
 
@@ -36,11 +37,24 @@ class TrainingInputs:
         return everything
 
     def notes(self) -> list[str]:
-        """What a user should know before stacking: battles that are left out."""
-        left = int((~self.covered).sum())
-        if not left:
-            return []
-        return [f"{left} of {len(self.covered)} battles are left out, as their folds were not run by every base"]
+        """What a user should know before stacking: battles left out, too few of them, classes without votes."""
+        lines = []
+        if left := int((~self.covered).sum()):
+            lines.append(
+                f"{left} of {len(self.covered)} battles are left out, as their folds were not run by every base"
+            )
+        if len(self.data) < MINIMUM_BATTLES:
+            lines.append(
+                f"warning: {len(self.data)} battles are too few to tell good models from lucky ones; below "
+                f"{MINIMUM_BATTLES} the prior ships unless a model leads it by two standard errors"
+            )
+        votes = np.bincount(self.data.labels, minlength=CLASSES)
+        if missing := [name for name, count in zip(WINNERS, votes, strict=True) if not count]:
+            lines.append(
+                f"warning: no battle has the vote {' or '.join(missing)}; its probability is a guess of about "
+                f"1 in {len(self.data) + CLASSES} (additive smoothing)"
+            )
+        return lines
 
 
 def training_inputs(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from models.stacking.settings import MIX
+from models.stacking.settings import MINIMUM_BATTLES, MIX
 from oof.metrics import paired_standard_error
 
 # Nats by which another candidate must lead the mix. On the inner folds the mix is made of models of fewer rows, and
@@ -18,7 +18,11 @@ def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -
     A shrunken pool of several models is a safer bet than the best of them, whose figure is optimistic. The close
     relatives of the mix differ from it by little but steadily, so that the standard error alone would not do.
 
-    losses: candidate → (n,), all on the same rows; groups (n,), if given, mark rows that are not independent.
+    Of fewer than `MINIMUM_BATTLES` rows it is the prior, unless the one so chosen leads it by more than two paired
+    standard errors: fits on so few rows can be worse than none.
+
+    losses: candidate, mix and prior among them → (n,), all on the same rows; groups (n,), if given, mark rows that are
+    not independent.
     """
     mix = losses[MIX]
     means = {name: float(values.mean()) for name, values in losses.items()}
@@ -27,4 +31,9 @@ def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -
         for name, values in losses.items()
         if means[MIX] - means[name] > max(MINIMUM_LEAD, 2 * paired_standard_error(mix, values, groups))
     ]
-    return min(ahead, key=means.__getitem__, default=MIX)
+    chosen = min(ahead, key=means.__getitem__, default=MIX)
+    if len(mix) < MINIMUM_BATTLES:
+        prior, best = losses["prior"], losses[chosen]
+        if means["prior"] - means[chosen] <= 2 * paired_standard_error(prior, best, groups):
+            return "prior"
+    return chosen

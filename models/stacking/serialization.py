@@ -15,6 +15,7 @@ from models.stacking.inner_cv import MetaModel
 from models.stacking.logistic import Regression
 from models.stacking.mixture import Mixture
 from models.stacking.residual_booster import Design, Residual
+from models.stacking.smoothing import Smoothed
 
 MANIFEST = "stack.json"
 
@@ -42,7 +43,7 @@ def load(directory: Path, name: str | None = None) -> MetaModel:
     chosen = name or manifest["shipped"]
     if chosen not in manifest["models"]:
         raise BadInput(f"{path}: no candidate {chosen}; choose one of {', '.join(manifest['models'])}")
-    return _restore(manifest["models"], chosen, directory)
+    return _restore(manifest["models"], manifest["models"][chosen], directory)
 
 
 def _describe(
@@ -76,11 +77,13 @@ def _describe(
                 "weights": model.weights.tolist(),
                 "bias": model.bias.tolist(),
             }
+        case Smoothed():
+            inside = _describe(model.model, models, directory, name, written)
+            return {"kind": "smoothed", "rows": model.rows, "model": inside}
     raise TypeError(f"cannot save a {type(model).__name__}")
 
 
-def _restore(described: Mapping[str, Any], name: str, directory: Path) -> MetaModel:
-    value = described[name]
+def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: Path) -> MetaModel:
     match value["kind"]:
         case "pool":
             return Pool.from_json(value)
@@ -89,12 +92,14 @@ def _restore(described: Mapping[str, Any], name: str, directory: Path) -> MetaMo
         case "residual":
             trees = [lgb.Booster(model_str=(directory / file).read_text(encoding="utf-8")) for file in value["trees"]]
             return Residual(
-                _restore(described, value["margin"], directory),
+                _restore(described, described[value["margin"]], directory),
                 trees,
                 value["tree_weight"],
                 Design(value["bases"], value["symmetric"]),
             )
         case "mixture":
-            members = {member: _restore(described, member, directory) for member in value["members"]}
+            members = {member: _restore(described, described[member], directory) for member in value["members"]}
             return Mixture(members, np.array(value["weights"]), np.array(value["bias"]))
+        case "smoothed":
+            return Smoothed(_restore(described, value["model"], directory), value["rows"])
     raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; run `make stack` again")

@@ -23,6 +23,9 @@ CANDIDATES = (
     MIX,
 )
 MAX_WORKERS = 256
+# Battles below which a stack is fitted on so little that it must prove itself: the prior ships unless a candidate leads
+# it beyond noise, and `make stack` says so.
+MINIMUM_BATTLES = 200
 
 LearningRate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 

@@ -22,6 +22,7 @@ from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import make_meta
 from models.stacking.selection import choose
 from models.stacking.settings import STACK, Stack
+from models.stacking.smoothing import smoothed_fit
 from models.stacking.studies import Storage, open_storage
 from oof.metrics import log_loss, row_losses
 from oof.probabilities import softmax
@@ -102,7 +103,7 @@ def leave_one_out(
     """
     if len(probabilities) < 2:
         return {}
-    fit_blend = partial(optimal_blend, symmetric=settings.symmetric is True)
+    fit_blend = smoothed_fit(partial(optimal_blend, symmetric=settings.symmetric is True))
 
     def loss(bases: Mapping[str, np.ndarray]) -> float:
         return log_loss(softmax(cross_fitted(fit_blend, Level1Data(make_meta(bases), labels, folds))), labels)
