@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from battles.files import write_table
+from models.stacking.inputs import TrainingInputs, training_inputs
 from models.stacking.inputs import test_inputs as read_test_inputs
-from models.stacking.inputs import training_inputs
 from oof.table import MEAN, PLAIN, SWAPPED, write, write_test
+from tests.models.stacking.battles import battles
 
 IDS = list("abcd")
 FOLDS = pd.DataFrame({"id": IDS, "fold": [0, 1, 0, 1], "group": IDS})
@@ -54,4 +55,16 @@ def test_battles_that_a_base_does_not_cover_are_left_out_of_everything(tmp_path:
     assert training.seconds == {"one": 3.5}
     everything = training.of_all(training.probabilities["one"])
     assert np.isnan(everything).all(axis=1).tolist() == [False, True, False, True]
-    assert "2 of 4 battles are left out" in training.notes()[0]
+    left_out, few, missing = training.notes()
+    assert left_out == "2 of 4 battles are left out, as their folds were not run by every base"
+    assert few.startswith("warning: 2 battles are too few")
+    assert missing.startswith(
+        "warning: no battle has the vote winner_model_b; its probability is a guess of about 1 in 5"
+    )
+
+
+def test_enough_battles_of_all_classes_are_worth_no_note() -> None:
+    data = battles(200)
+    assert TrainingInputs(data, {}, np.ones(200, dtype=bool), {}).notes() == []
+    fewer = data.rows(np.arange(199))
+    assert len(TrainingInputs(fewer, {}, np.ones(199, dtype=bool), {}).notes()) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
+from models.stacking import selection, smoothing
 from models.stacking.blend import optimal_blend
 from models.stacking.candidates import fit
 from models.stacking.inner_cv import cross_fitted
@@ -57,6 +58,18 @@ def test_the_stack_is_the_candidate_chosen_outside_the_fold(
     assert said["shipped"] == result.shipped
     assert said["optimistic"] == {name: tuned.loss for name, tuned in result.final.tuned.items()}
     assert set(result.seconds()) == set(CANDIDATES)
+
+
+def test_what_helps_tiny_data_leaves_larger_data_alone(
+    nested: tuple[Nested, Level1Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, data = nested
+    monkeypatch.setattr(smoothing, "FEWEST_VOTES", 0)
+    monkeypatch.setattr(selection, "MINIMUM_BATTLES", 0)
+    without = stack(data, QUICK, tmp_path / "study.journal")
+    assert without.shipped == result.shipped
+    for name, values in result.probabilities.items():
+        np.testing.assert_array_equal(without.probabilities[name], values)
 
 
 def test_a_changed_vote_does_not_reach_the_predictions_of_its_fold(
@@ -187,3 +200,17 @@ def test_leaving_out_shows_what_a_base_is_worth() -> None:
     assert pair["good"] == pytest.approx(log_loss(softmax(alone), labels) - log_loss(softmax(both), labels))
     assert pair["good"] > 0.02
     assert leave_one_out({"good": bases["good"]}, labels, folds, QUICK) == {}
+
+
+def test_on_few_rows_the_prior_is_chosen_unless_a_lead_is_proven() -> None:
+    rng = np.random.default_rng(0)
+    prior = rng.uniform(0.9, 1.3, 400)
+    lucky = prior - 0.02 + rng.normal(scale=0.5, size=400)
+    lucky += prior.mean() - lucky.mean() - 0.01  # ahead, but within the noise
+    better = prior - 0.1 + rng.normal(scale=0.1, size=400)
+    assert choose({"prior": prior, "mix": lucky}) == "mix"  # on many rows the prior is no fallback
+    few = {name: values[::4] for name, values in {"prior": prior, "better": better}.items()}
+    close = few["prior"] - 0.01 + rng.normal(scale=0.5, size=100)
+    assert choose({"prior": few["prior"], "mix": close - close.mean() + few["prior"].mean() - 0.01}) == "prior"
+    assert choose({"prior": few["prior"], "mix": few["better"]}) == "mix"
+    assert choose({"prior": few["prior"], "mix": few["prior"] + 1.0, "equal_blend": few["better"]}) == "equal_blend"
