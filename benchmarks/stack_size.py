@@ -16,6 +16,7 @@ import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 
 from battles.swap import NEGATE, SAME
+from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import Meta, make_meta
 from models.stacking.settings import STACK, Stack
 from models.stacking.stacker import stack
@@ -28,7 +29,7 @@ OF_BASES = 3 * BASES
 
 
 def draw(rows: int, columns: int, seed: int = 0) -> tuple[Meta, np.ndarray]:
-    """Stacker inputs of `rows` battles with `columns` columns in all, and their votes (rows,)."""
+    """Stacker inputs of `rows` battles with `columns` columns in total, and their votes (rows,)."""
     generator = np.random.default_rng(seed)
     features = generator.normal(size=(rows, columns - OF_BASES)).astype(np.float32)
     telling = features[:, : max(2, features.shape[1] // 10)]
@@ -59,9 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Stack(trials=given.trials, rounds=given.rounds, workers=given.workers)
         nested = stack(
-            meta,
-            votes,
-            folds,
+            Level1Data(meta, votes, folds),
             settings,
             Path(folder) / "study.journal",
             advance=lambda fits: print(f"a fit after {time.perf_counter() - began:.0f} s", flush=True),

@@ -22,7 +22,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from models.stacking.meta_features import Meta, make_meta
+from models.stacking.level1_data import Level1Data
+from models.stacking.meta_features import make_meta
 from models.stacking.settings import STACK, Stack
 from models.stacking.stacker import stack
 from oof import external
@@ -46,7 +47,7 @@ def main() -> None:
         splitter = StratifiedKFold(5, shuffle=True, random_state=split)
         for number, (_, held) in enumerate(splitter.split(labels, labels)):
             folds[held] = number
-        rows.append(_split(probabilities, meta, labels, folds, Stack(trials=given.trials)))
+        rows.append(_split(probabilities, Level1Data(meta, labels, folds), Stack(trials=given.trials)))
         print(f"split {split}: {rows[-1]['seconds']:.0f} s, stack {rows[-1][STACK]:.5f}", flush=True)
     print(f"\nmean of {given.splits} splits, {len(labels)} battles, {given.trials} trials")
     print(pd.DataFrame(rows).mean().round(5).to_string())
@@ -58,20 +59,19 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return dict(found.probabilities), found.labels
 
 
-def _split(
-    probabilities: dict[str, np.ndarray], meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack
-) -> dict[str, float]:
+def _split(probabilities: dict[str, np.ndarray], data: Level1Data, settings: Stack) -> dict[str, float]:
+    labels = data.labels
     result = {"* mean of the two LLMs": log_loss((probabilities["llm_1"] + probabilities["llm_2"]) / 2, labels)}
     logs = np.hstack([np.log(np.maximum(p, 1e-6)) for p in probabilities.values()])
     for name, fit in OTHERS.items():
         predicted = np.zeros((len(labels), 3))
-        for fold in np.unique(folds):
-            held = folds == fold
+        for fold in np.unique(data.folds):
+            held = data.folds == fold
             predicted[held] = fit(logs[~held], labels[~held], logs[held])
         result[f"* {name}"] = log_loss(predicted, labels)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        nested = stack(meta, labels, folds, settings, Path(folder) / "study.journal")
+        nested = stack(data, settings, Path(folder) / "study.journal")
     result |= {name: log_loss(values, labels) for name, values in nested.probabilities.items()}
     result["calibration error of the stack"] = expected_calibration_error(nested.probabilities[STACK], labels)
     result["… of perfectly calibrated ones"] = calibrated_error(nested.probabilities[STACK])[0]

@@ -22,11 +22,12 @@ from sklearn.model_selection import PredefinedSplit
 
 from benchmarks.stack_size import draw
 from benchmarks.stackers import read
-from models.stacking.boosters import Start, fit_booster
-from models.stacking.inner_cv import Level1
+from models.stacking.boosters import InitScore, fit_booster
+from models.stacking.inner_cv import MetaModel
+from models.stacking.level1_data import Level1Data
 from models.stacking.logistic import Regression, Strength
 from models.stacking.meta_features import Meta, make_meta
-from models.stacking.residual_booster import columns, fixed_params
+from models.stacking.residual_booster import Design, columns, fixed_params
 from models.stacking.settings import Stack
 from oof.metrics import log_loss
 from oof.probabilities import softmax
@@ -45,14 +46,14 @@ def main() -> None:
         meta, labels = draw(given.rows, given.columns)
     folds = np.random.default_rng(2).integers(0, 6, len(labels))
     learn, held = folds < 5, folds == 5
-    rows = meta.rows(learn), labels[learn], folds[learn]
-    out = meta.rows(held)
+    data = Level1Data(meta, labels, folds)
+    rest, out = data.rows(learn), meta.rows(held)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     trials = 0
     for name, fit in (("LightGBMTunerCV", tuner), ("residual booster", residual)):
         began = time.process_time()
-        predicted, trials = fit(*rows, out, trials)
+        predicted, trials = fit(rest, out, trials)
         seconds, loss = time.process_time() - began, log_loss(predicted, labels[held])
         print(
             f"{name}: {trials} trials, {seconds:.0f} s of CPU, log loss on {held.sum()} other rows {loss:.5f}",
@@ -60,38 +61,40 @@ def main() -> None:
         )
 
 
-def tuner(meta: Meta, labels: np.ndarray, folds: np.ndarray, out: Meta, _: int) -> tuple[np.ndarray, int]:
+def tuner(data: Level1Data, out: Meta, _: int) -> tuple[np.ndarray, int]:
     """Predictions of `out` (n, 3) by the booster that LightGBMTunerCV ends with, and how many trials it took."""
     settings = Stack()
     params = fixed_params(settings.seed, 1, settings.max_bin) | {"metric": "multi_logloss", "boost_from_average": True}
     # Without a margin its two columns are constant; LightGBM drops them.
-    table, held = (columns(part, np.zeros((len(part), 3)), bases=True) for part in (meta, out))
+    design = Design(bases=True, symmetric=False)
+    table, held = (columns(part, np.zeros((len(part), 3)), design) for part in (data.meta, out))
     search = LightGBMTunerCV(
         params,
-        lgb.Dataset(table, labels, free_raw_data=False),
+        lgb.Dataset(table, data.labels, free_raw_data=False),
         num_boost_round=settings.rounds,
-        folds=PredefinedSplit(folds),
+        folds=PredefinedSplit(data.folds),
         callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
         optuna_seed=settings.seed,
         show_progress_bar=False,
         return_cvbooster=True,
     )
     search.run()
-    booster = lgb.train(search.best_params, lgb.Dataset(table, labels), search.get_best_booster().best_iteration)
+    booster = lgb.train(search.best_params, lgb.Dataset(table, data.labels), search.get_best_booster().best_iteration)
     return np.asarray(booster.predict(held)), len(search.study.trials)
 
 
-def residual(meta: Meta, labels: np.ndarray, folds: np.ndarray, out: Meta, trials: int) -> tuple[np.ndarray, int]:
+def residual(data: Level1Data, out: Meta, trials: int) -> tuple[np.ndarray, int]:
     """The same of this project's tuned booster."""
 
-    def regression(part: Meta, votes: np.ndarray) -> Level1:
-        return Regression.fit(part, votes, Strength(), features=False, position=True)
+    def regression(part: Meta, votes: np.ndarray) -> MetaModel:
+        return Regression.fit(part, votes, Strength(), features=False)
 
     settings = Stack(trials=trials)
-    start = Start(regression(meta, labels), regression, bases=True)
+    init_score = InitScore(regression(data.meta, data.labels), regression)
+    design = Design(bases=True, symmetric=False)
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "study.journal"
-        booster, _ = fit_booster(start, meta, labels, folds, False, settings, journal, "tuning")
+        booster, _ = fit_booster(init_score, design, data, settings, journal, "tuning")
     return softmax(booster.logits(out)), trials
 
 

@@ -1,13 +1,13 @@
-"""Bases that seem to have been trained on the rows they predict: what gives them away, and what does not.
+"""Detects bases that were trained on the rows they predict.
 
-Predictions of rows that a model was trained on look too good, and a stacker believes them: its own figure becomes
-worthless, and on new rows it leans on a model that is not that good. Two signs together are taken as proof. The
-base is far ahead of every other one; and it is too modest: the votes agree with it more than its probabilities
-say, as the memory of a vote shifts a prediction towards it without making the model as sure as it is right. Honest
-models that are far ahead are calibrated or over-confident.
+Predictions of a model's own training rows look too good, and a stacker believes them: its own log loss becomes
+worthless, and on new rows it relies on a model that is not that good. Two signs together are taken as proof. The base
+is far ahead of every other; and it is under-confident: the votes agree with it more than its probabilities say, as a
+remembered vote moves a prediction towards it but leaves it less sure than it is right. Honest models that are far ahead
+are calibrated or over-confident.
 
-Limits: one base alone cannot be judged; a little overfitting is not far ahead; memory that was sharpened to look
-calibrated passes; an honest base that is both far ahead and modest is refused, and may be let in.
+Limits: one base alone cannot be judged; slight overfitting is not far ahead; a leak that was sharpened to look
+calibrated passes; an honest base that is both far ahead and under-confident is refused, unless the user lets it in.
 """
 
 from collections.abc import Mapping
@@ -15,35 +15,51 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from battles.errors import BadInput
 from oof.metrics import log_loss
 from oof.probabilities import log_probabilities, softmax
 
-# Nats ahead of the next base. Of two fine-tuned language models one is ahead by 0.01, of TF-IDF by 0.11.
+# Nats ahead of the next base. Of two fine-tuned language models one is ahead by 0.01, and by 0.11 of TF-IDF.
 AHEAD = 0.1
-# What the log-probabilities must be multiplied by to fit the votes. Language models need 0.75 to 1.05, those that
-# average two response orders a little more.
-MODEST = 1.2
+# The factor on log-probabilities that fits the votes best. Language models need 0.75 to 1.05, and a little more where
+# two response orders are averaged.
+UNDER_CONFIDENT = 1.2
 
 
 def sharpening(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The factor on log-probabilities (n, 3) of the lowest log loss: the inverse temperature (Guo et al. 2017)."""
+    """The factor on log-probabilities (n, 3) with the lowest log loss of the votes (n,), within 0.1 to 5.
+
+    It is the inverse of the temperature of Guo et al. (2017, section 4.2).
+    """
     logs = log_probabilities(probabilities)
-    found = minimize_scalar(lambda factor: log_loss(softmax(factor * logs), labels), bounds=(0.1, 5), method="bounded")
-    return float(found.x)
+    result = minimize_scalar(lambda factor: log_loss(softmax(factor * logs), labels), bounds=(0.1, 5), method="bounded")
+    return float(result.x)
 
 
 def suspects(probabilities: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, str]:
-    """Base → the reason for which it is suspected; (n, 3) each, on the same rows. With one base nothing is said."""
+    """Base → why it is suspected. probabilities: base → (n, 3) on the same rows, with votes (n,). {} for one base."""
     losses = {name: log_loss(values, labels) for name, values in probabilities.items()}
-    found = {}
+    reasons = {}
     for name, loss in losses.items():
         others = [other for key, other in losses.items() if key != name]
         if not others or min(others) - loss < AHEAD:
             continue
         factor = sharpening(probabilities[name], labels)
-        if factor >= MODEST:
-            found[name] = (
+        if factor >= UNDER_CONFIDENT:
+            reasons[name] = (
                 f"its log loss {loss:.4f} is {min(others) - loss:.2f} below that of the next base, and the votes agree "
                 f"with it more than it says (its log-probabilities fit best multiplied by {factor:.2f})"
             )
-    return found
+    return reasons
+
+
+def refuse_suspects(probabilities: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+    """Raises BadInput for the first of `suspects`.
+
+    Only for predictions made elsewhere: a run's own bases are out-of-fold by construction.
+    """
+    for name, reason in suspects(probabilities, labels).items():
+        raise BadInput(
+            f"base {name}: {reason}: as predictions of rows that it was trained on; leave it out of BASES, or, if its "
+            "predictions are out-of-fold, give ALLOW_SUSPECT=1"
+        )

@@ -1,23 +1,20 @@
 """Stacks the base models of a run: `oof/<run>/stack.parquet`, `metrics.json`, `models/runs/<run>/stack/`."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from battles.errors import BadInput
-from battles.files import read_metadata, read_table, write_json
+from battles.files import read_table, write_json
 from battles.paths import RunPaths
 from battles.schema import labels
 from models.progress import Progress
 from models.stacking import inputs, serialization
-from models.stacking.settings import STACK, Stack
+from models.stacking.inputs import TrainingInputs
+from models.stacking.settings import STACK, Stack, with_workers
 from models.stacking.stacker import Nested, describe, leave_one_out, stack
+from models.stacking.studies import check_writers
 from oof import table
-from oof.leakage import suspects
-from oof.metrics import calibrated_error
-from report.scores import score, text_table
+from oof.leakage import refuse_suspects
+from report.stack_metrics import StackResults, stack_metrics, summary
 from stages.common import code_version, guarded, library_versions, parser, section, stamp
 
 
@@ -26,41 +23,32 @@ def main() -> None:
     arguments.add_argument("--storage", default="", help="database URL of the studies; a journal file without")
     arguments.add_argument("--workers", default="", help="processes side by side, instead of stack.workers")
     given = arguments.parse_args()
-    run: str = given.run
-    settings, params_hash = section(run, "stack", Stack)
-    settings = _with_workers(settings, given.workers, given.storage)
-    paths = RunPaths(run)
-    about = stamp(run, "run")
-    names: list[str] = about["bases"]
+    settings, params_hash = section(given.run, "stack", Stack)
+    settings = with_workers(settings, given.workers)
+    check_writers(given.storage, settings.workers)
+    paths = RunPaths(given.run)
+    run = stamp(given.run, "run")
+    names: list[str] = run["bases"]
     folds = read_table(paths.battles / "folds.parquet")
+    votes = labels(read_table(paths.battles / "train.parquet"))
     bases = {name: paths.predictions(name) for name in names}
-    meta, probabilities, covered = inputs.training_inputs(bases, paths.features / "train.parquet", folds)
-    if not covered.all():
-        left = int((~covered).sum())
-        print(f"stack: {left} of {len(covered)} battles are left out, as their folds were not run by every base")
-    votes = labels(read_table(paths.battles / "train.parquet"))[covered]
-    kept = folds[covered]
-    groups = kept["group"].to_numpy()
-
-    if stamp(run, "inputs")["table"] and not about["allow_suspect"]:
-        # The run's own bases are out-of-fold by construction; of others there is only their word.
-        for name, reason in suspects(probabilities, votes).items():
-            raise BadInput(
-                f"base {name}: {reason}: as predictions of rows that it was trained on; leave it out of BASES, or, if "
-                "its predictions are out-of-fold, give ALLOW_SUSPECT=1"
-            )
+    training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes)
+    for line in training.notes():
+        print(f"stack: {line}")
+    if stamp(given.run, "inputs")["table"] and not run["allow_suspect"]:
+        refuse_suspects(training.probabilities, training.data.labels)
 
     started = time.perf_counter()
-    numbers = kept["fold"].to_numpy()
-    with Progress("stack: fits outside each fold and on all", len(np.unique(numbers)) + 1) as progress:
-        where = given.storage or paths.stack / "study.journal"
+    with Progress("stack: fits outside each fold and on all", training.data.fold_count + 1) as progress:
+        storage = given.storage or paths.stack / "study.journal"
         # A database may hold several runs' studies.
-        prefix = f"{run}-" if given.storage else ""
-        nested = stack(meta, votes, numbers, settings, where, groups, progress.advance, prefix)
+        prefix = f"{given.run}-" if given.storage else ""
+        nested = stack(training.data, settings, storage, prefix, progress.advance)
     seconds = time.perf_counter() - started
 
-    about_stack = {"bases": names, "settings": settings.model_dump()}
-    serialization.save(paths.stack, nested.final.models, nested.shipped, about_stack)
+    serialization.save(
+        paths.stack, nested.final.models, nested.shipped, {"bases": names, "settings": settings.model_dump()}
+    )
     metadata: dict[str, Any] = {
         "base": STACK,
         "backbone": "stacker",
@@ -73,62 +61,24 @@ def main() -> None:
         "train_seconds": round(seconds, 3),
         "inference_seconds": 0.0,
     }
-    everything = np.full((len(covered), 3), np.nan)
-    everything[covered] = nested.probabilities[STACK]
-    table.write(paths.predictions(STACK), folds, {table.MEAN: everything}, metadata)
-    without = leave_one_out(probabilities, votes, numbers, settings)
-    _report(paths, names, nested, probabilities, votes, groups, seconds, len(covered), without)
+    table.write(paths.predictions(STACK), folds, {table.MEAN: training.of_all(nested.probabilities[STACK])}, metadata)
+    _report(paths, settings, training, nested, seconds)
 
 
-def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
-    if workers:
-        if not workers.isdecimal() or int(workers) < 1:
-            raise BadInput(f"WORKERS: {workers!r}; give a number of processes, 1 or more")
-        settings = settings.model_copy(update={"workers": int(workers)})
-    if storage.startswith("sqlite") and settings.workers > 1:
-        raise BadInput(
-            f"STORAGE: {storage}: SQLite does not bear {settings.workers} writers (Optuna's FAQ); "
-            "give WORKERS=1, leave STORAGE out for a journal file, or give postgresql://…"
-        )
-    return settings
-
-
-def _report(
-    paths: RunPaths,
-    names: list[str],
-    nested: Nested,
-    bases: Any,
-    votes: np.ndarray,
-    groups: np.ndarray,
-    seconds: float,
-    battles: int,
-    without: Mapping[str, float],
-) -> None:
-    taken = {name: read_metadata(paths.predictions(name)) for name in names}
-    spent = {
-        name: found["train_seconds"] + found["inference_seconds"]
-        for name, found in taken.items()
-        if found["train_seconds"] is not None  # predictions made elsewhere do not say
-    }
-    base_scores = score(bases | {STACK: nested.probabilities[STACK]}, votes, STACK, spent, groups)
-    candidate_scores = score(nested.probabilities, votes, STACK, nested.seconds() | {STACK: seconds}, groups)
-    base_scores.pop(STACK)
-    expected, deviation = calibrated_error(nested.probabilities[STACK])
-    write_json(
-        paths.oof / "metrics.json",
-        {"battles": battles, "covered": len(votes), "bases": base_scores, "candidates": candidate_scores}
-        | {"leave_one_out": dict(without), "calibrated_ece": {"mean": expected, "standard_deviation": deviation}}
-        | describe(nested),
+def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: Nested, seconds: float) -> None:
+    data = training.data
+    results = StackResults(
+        data.labels,
+        data.groups,
+        training.probabilities,
+        nested.probabilities,
+        STACK,
+        {**training.seconds, **nested.seconds(), STACK: seconds},
     )
-    print(text_table(base_scores | candidate_scores))
-    if without:
-        said = ", ".join(f"{name} {change:+.4f}" for name, change in without.items())
-        print(f"log loss of the optimal blend without a base: {said}")
-    print(f"ece that perfectly calibrated probabilities would have on so many rows: {expected:.4f} ± {deviation:.4f}")
-    best = min((tuned.loss for tuned in nested.final.tuned.values()), default=None)
-    if best is not None:
-        print(f"best trial's log loss on the folds it was chosen on, optimistic: {best:.4f}")
-    print(f"ships: {nested.shipped}; nested log loss {candidate_scores[STACK]['log_loss']:.4f} on {len(votes)} battles")
+    without = leave_one_out(training.probabilities, data.labels, data.folds, settings)
+    metrics = stack_metrics(results, len(training.covered), without, describe(nested))
+    write_json(paths.oof / "metrics.json", metrics)
+    print(summary(metrics, STACK))
 
 
 if __name__ == "__main__":

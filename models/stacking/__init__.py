@@ -1,1 +1,1 @@
-"""The stacker: candidates on out-of-fold probabilities and features, tuned and scored on nested folds."""
+"""The stacker: candidates on the bases' out-of-fold probabilities, tuned, compared and chosen on nested folds."""

@@ -1,106 +1,68 @@
 """The two tuned boosters: one on the residual of the bases, one that knows the handcrafted features only.
 
-The first starts from the regression on the bases and sees everything. The second starts from the prior, so it
-errs independently of the bases: with few battles its average with them is better than the first
-(a margin that was fitted alone is too sharp once features speak as well, and trees cannot take it back).
+The first starts at the regression on the bases and sees everything. The second starts at the prior, so that its errors
+are independent of the bases': with few battles its average with them is better than the first, whose margin
+was fitted without the features and is too sharp beside them, which trees cannot take back.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from battles.files import content_hash
-from models.stacking.boosting_cv import grow, inner_folds
-from models.stacking.inner_cv import Fit, Level1, cross_fitted, enough
-from models.stacking.meta_features import Meta
-from models.stacking.residual_booster import Residual, columns, fixed_params
+from models.stacking.boosting_cv import inner_folds
+from models.stacking.inner_cv import Fit, MetaModel, cross_fitted, leading_folds
+from models.stacking.level1_data import Level1Data
+from models.stacking.residual_booster import Design, Residual, columns, fixed_params
 from models.stacking.settings import Stack
-from models.stacking.studies import Where
+from models.stacking.studies import Storage, StudySpec
 from models.stacking.tuning import Tuned, first_recipes, tune
-from oof.metrics import paired_standard_error, row_losses
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where a booster starts: its margin, fitted on all rows and how to fit it, and whether it sees the bases."""
+class InitScore:
+    """Where a booster starts: its margin, fitted on all rows, and how to fit it on others."""
 
-    margin: Level1
+    margin: MetaModel
     fit: Fit
-    bases: bool
 
 
 def fit_booster(
-    start: Start,
-    meta: Meta,
-    labels: np.ndarray,
-    folds: np.ndarray,
-    mirrored: bool,
-    settings: Stack,
-    where: Where,
-    study: str,
+    init_score: InitScore, design: Design, data: Level1Data, settings: Stack, storage: Storage, study: str
 ) -> tuple[Residual, Tuned | None]:
     """Tunes a booster on the inner folds and fits the best recipes on all rows.
 
-    With one fold only nothing can be tuned: the booster has no trees and the outcome of tuning is None.
+    `study` begins the study's name; the rest is a hash of the data, so that only the same tuning is resumed. With a
+    single fold nothing can be tuned: the booster has no trees, and the outcome of tuning is None.
     """
-    if len(np.unique(folds)) < 2:
-        return Residual(start.margin, [], 1.0, mirrored, start.bases), None
-    inner = inner_folds(start.fit, meta, labels, folds, mirrored, _fixed(settings), start.bases)
-    name = f"{study}-{_fingerprint(meta, labels, folds, settings, mirrored, start.bases)}"
-    about = {
-        "rows": len(labels),
-        "inner_folds": len(inner),
-        "bases": list(meta.bases) if start.bases else [],
-        "mirrored": mirrored,
-        "settings_hash": content_hash(settings.model_dump())[:16],
-    }
-    scored = len(enough(folds, settings.tuning_rows))
-    tuned = tune(inner, scored, settings, where, name, first_recipes(settings, randomised=start.bases), about)
-    logits = cross_fitted(start.fit, meta, labels, folds)
-    return Residual.fit(start.margin, meta, logits, labels, tuned.recipes, mirrored, start.bases), tuned
+    if len(np.unique(data.folds)) < 2:
+        return Residual(init_score.margin, [], 1.0, design), None
+    fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
+    inner = inner_folds(init_score.fit, data, design, fixed)
+    spec = StudySpec(
+        storage,
+        f"{study}-{_fingerprint(data, settings, design)}",
+        first_recipes(settings, randomised=design.bases),
+        {
+            "rows": len(data),
+            "inner_folds": len(inner),
+            "bases": list(data.meta.bases) if design.bases else [],
+            "symmetric": design.symmetric,
+            "settings_hash": content_hash(settings.model_dump())[:16],
+        },
+    )
+    tuned = tune(inner, len(leading_folds(data.folds, settings.tuning_rows)), settings, spec)
+    logits = cross_fitted(init_score.fit, data)
+    return Residual.fit(init_score.margin, data.meta, logits, data.labels, tuned.recipes, design), tuned
 
 
-def tells_places_apart(
-    start: Start,
-    meta: Meta,
-    labels: np.ndarray,
-    folds: np.ndarray,
-    settings: Stack,
-    groups: np.ndarray | None = None,
-) -> bool:
-    """Whether trees that may tell A's place from B's beat mirrored ones on inner folds by two standard errors.
-
-    groups (n,), if given, mark rows that are not independent.
-    """
-    compared = enough(folds, settings.tuning_rows)
-    if not len(compared):
-        return False
-    rows = np.flatnonzero(np.isin(folds, compared))
-    recipe = _fixed(settings) | dict(first_recipes(settings, randomised=start.bases)[0])
-
-    def losses(mirrored: bool) -> np.ndarray:
-        inner = inner_folds(start.fit, meta, labels, folds, mirrored, _fixed(settings), start.bases, compared)
-        growth = grow(inner, recipe, settings.rounds, settings.patience)
-        return row_losses(growth.probabilities[rows], labels[rows])
-
-    symmetric, free = losses(True), losses(False)
-    error = paired_standard_error(symmetric, free, None if groups is None else groups[rows])
-    return float((symmetric - free).mean()) > 2 * error
-
-
-def _fixed(settings: Stack) -> dict[str, Any]:
-    return fixed_params(settings.seed, settings.threads, settings.max_bin)
-
-
-def _fingerprint(
-    meta: Meta, labels: np.ndarray, folds: np.ndarray, settings: Stack, mirrored: bool, bases: bool
-) -> str:
-    """Eight hex digits of everything a trial's loss depends on: a study is resumed on the same data only."""
-    table = columns(meta, np.zeros((len(labels), 3)), bases=True)
-    arrays: Sequence[np.ndarray] = (labels, folds, meta.logs, table.to_numpy())
+def _fingerprint(data: Level1Data, settings: Stack, design: Design) -> str:
+    """Eight hex digits of everything that a trial's loss depends on."""
+    table = columns(data.meta, np.zeros((len(data), 3)), Design(bases=True, symmetric=False))
+    arrays = (data.labels, data.folds, data.meta.logs, table.to_numpy())
     hashes = [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
-    fixed: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
-    return content_hash([hashes, list(table.columns), fixed, mirrored, bases])[:8]
+    tuning: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
+    return content_hash([hashes, list(table.columns), tuning, design.symmetric, design.bases])[:8]

@@ -1,40 +1,45 @@
-"""Inner folds: predictions and comparisons inside a fit, on rows that are held out of it."""
+"""Cross-validation on the inner folds: predictions and comparisons on rows that a fit has not seen."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
+from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import Meta
 
 
-class Level1(Protocol):
-    """Whatever turns the stacker's inputs into centred logits (n, 3)."""
+class MetaModel(Protocol):
+    """A level-1 model: turns the stacker's inputs into logits."""
 
-    def logits(self, meta: Meta) -> np.ndarray: ...
+    def logits(self, meta: Meta) -> np.ndarray:
+        """Logits (n, 3) of n battles."""
+        ...
 
 
-Fit = Callable[[Meta, np.ndarray], Level1]
+# Fits a model on inputs and votes (n,). It is not handed the folds, so it cannot depend on them.
+Fit = Callable[[Meta, np.ndarray], MetaModel]
 
 
-def enough(folds: np.ndarray, rows: int) -> np.ndarray:
-    """The first of the inner folds (ids of n rows) that together hold out `rows` rows, or all; none of a single one."""
+def leading_folds(folds: np.ndarray, rows: int) -> np.ndarray:
+    """The first folds, of the fold ids (n,), that together hold `rows` rows, or all folds if they hold fewer.
+
+    Empty for a single fold, on which nothing can be validated.
+    """
     numbers, sizes = np.unique(folds, return_counts=True)
     if len(numbers) < 2:
         return numbers[:0]
     return numbers[: int(np.searchsorted(np.cumsum(sizes), rows)) + 1]
 
 
-def cross_fitted(fit: Fit, meta: Meta, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Logits (n, 3) of rows that the model was not fitted on; with one fold only, in-sample ones.
+def cross_fitted(fit: Fit, data: Level1Data) -> np.ndarray:
+    """Out-of-fold logits (n, 3): of each fold by a model fitted on the others. In-sample ones for a single fold.
 
-    A booster trained on top of in-sample margins takes them to be better than they will be when it predicts.
+    A booster is trained on top of these, as in-sample logits look better than those it will meet when it predicts.
     """
-    numbers = np.unique(folds)
-    if len(numbers) < 2:
-        return fit(meta, labels).logits(meta)
-    logits = np.zeros((len(labels), 3))
-    for fold in numbers:
-        held = folds == fold
-        logits[held] = fit(meta.rows(~held), labels[~held]).logits(meta.rows(held))
+    if len(np.unique(data.folds)) < 2:
+        return fit(data.meta, data.labels).logits(data.meta)
+    logits = np.zeros((len(data), 3))
+    for held, rest, out in data.splits():
+        logits[held] = fit(rest.meta, rest.labels).logits(out.meta)
     return logits

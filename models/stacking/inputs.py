@@ -1,6 +1,7 @@
-"""From files to the stacker's inputs: OOF tables and feature tables, joined by nothing but their checked order."""
+"""From files to the stacker's inputs: tables of bases and of features, joined by their checked order alone."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +9,73 @@ import pandas as pd
 
 from battles.errors import BadInput
 from battles.files import read_metadata, read_table
-from battles.schema import ID
+from battles.schema import CLASSES, ID, WINNERS
+from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import Meta, make_meta
+from models.stacking.settings import MINIMUM_BATTLES
 from oof import table
 from oof.table import Predictions
 
 
+@dataclass(frozen=True)
+class TrainingInputs:
+    """The voted battles that every base covers, n of a run's.
+
+    data: their level-1 data. probabilities: base → (n, 3). covered: the mask of them, of all battles. seconds: base →
+    training and prediction together, only of bases that say so (predictions made elsewhere do not).
+    """
+
+    data: Level1Data
+    probabilities: Mapping[str, np.ndarray]
+    covered: np.ndarray
+    seconds: Mapping[str, float]
+
+    def of_all(self, values: np.ndarray) -> np.ndarray:
+        """Values (n, 3) of the covered battles as rows of all battles, NaN where one is not covered."""
+        everything = np.full((len(self.covered), 3), np.nan)
+        everything[self.covered] = values
+        return everything
+
+    def notes(self) -> list[str]:
+        """What a user should know before stacking: battles left out, too few of them, classes without votes."""
+        lines = []
+        if left := int((~self.covered).sum()):
+            lines.append(
+                f"{left} of {len(self.covered)} battles are left out, as their folds were not run by every base"
+            )
+        if len(self.data) < MINIMUM_BATTLES:
+            lines.append(
+                f"warning: {len(self.data)} battles are too few to tell good models from lucky ones; below "
+                f"{MINIMUM_BATTLES} the prior ships unless a model leads it by two standard errors"
+            )
+        votes = np.bincount(self.data.labels, minlength=CLASSES)
+        if missing := [name for name, count in zip(WINNERS, votes, strict=True) if not count]:
+            lines.append(
+                f"warning: no battle has the vote {' or '.join(missing)}; its probability is a guess of about "
+                f"1 in {len(self.data) + CLASSES} (additive smoothing)"
+            )
+        return lines
+
+
 def training_inputs(
-    bases: Mapping[str, Path], features: Path, folds: pd.DataFrame
-) -> tuple[Meta, dict[str, np.ndarray], np.ndarray]:
-    """The inputs of the battles that every base covers, the bases' probabilities of them, and the mask of them (n,).
+    bases: Mapping[str, Path], features: Path, folds: pd.DataFrame, labels: np.ndarray
+) -> TrainingInputs:
+    """The inputs of a run; `labels` are the votes of all battles in the fold table's order.
 
     Raises BadInput for a broken table, another split, features of other battles, and when no battle is covered.
     """
     tables = {name: table.read(path, folds, partial=True) for name, path in bases.items()}
     covered = np.logical_and.reduce([predictions.covered for predictions in tables.values()])
     if not covered.any():
-        ran = {name: sorted(set(folds.loc[found.covered, "fold"].tolist())) for name, found in tables.items()}
+        ran = {name: sorted(set(folds.loc[base.covered, "fold"].tolist())) for name, base in tables.items()}
         raise BadInput(f"oof: no fold is covered by all bases (covered: {ran}); run `make oof` with the same FOLDS")
     columns, swap = _features(features, folds[ID])
-    probabilities = {name: found.probabilities[covered] for name, found in tables.items()}
-    return _meta(tables, columns, swap, covered), probabilities, covered
+    probabilities = {name: base.probabilities[covered] for name, base in tables.items()}
+    kept = folds[covered]
+    data = Level1Data(
+        _meta(tables, columns, swap, covered), labels[covered], kept["fold"].to_numpy(), kept["group"].to_numpy()
+    )
+    return TrainingInputs(data, probabilities, covered, _seconds(tables))
 
 
 def test_inputs(bases: Mapping[str, Path], features: Path, ids: pd.Series) -> Meta:
@@ -41,26 +88,35 @@ def test_inputs(bases: Mapping[str, Path], features: Path, ids: pd.Series) -> Me
 def _features(path: Path, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, str]]:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make stack`, which runs the features step first")
-    found = read_table(path)
+    features = read_table(path)
     swap = read_metadata(path).get("swap")
     if swap is None:
         raise BadInput(f"{path}: no swap declaration in its metadata; delete it and run the features step again")
-    if found[ID].tolist() != ids.tolist():
+    if features[ID].tolist() != ids.tolist():
         raise BadInput(f"{path}: its ids are not the run's battles in their order; delete it and run features again")
-    return found.drop(columns=ID), swap
+    return features.drop(columns=ID), swap
 
 
 def _meta(
     tables: Mapping[str, Predictions], columns: pd.DataFrame, swap: Mapping[str, str], covered: np.ndarray
 ) -> Meta:
-    # A battle read in one order only has no disagreement of the orders.
+    # A battle that was read in one order only has no disagreement of the orders.
     orders = {
         name: (
-            found.plain[covered],
-            np.where(np.isnan(found.swapped), found.plain, found.swapped)[covered],
+            base.plain[covered],
+            np.where(np.isnan(base.swapped), base.plain, base.swapped)[covered],
         )
-        for name, found in tables.items()
-        if found.plain is not None and found.swapped is not None
+        for name, base in tables.items()
+        if base.plain is not None and base.swapped is not None
     }
-    probabilities = {name: found.probabilities[covered] for name, found in tables.items()}
+    probabilities = {name: base.probabilities[covered] for name, base in tables.items()}
     return make_meta(probabilities, orders, columns.loc[covered].reset_index(drop=True), swap)
+
+
+def _seconds(tables: Mapping[str, Predictions]) -> dict[str, float]:
+    stamps = {name: base.metadata for name, base in tables.items()}
+    return {
+        name: stamp["train_seconds"] + stamp["inference_seconds"]
+        for name, stamp in stamps.items()
+        if stamp.get("train_seconds") is not None
+    }

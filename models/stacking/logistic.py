@@ -1,7 +1,7 @@
-"""Level-1 candidates of multinomial logistic regression, on the bases alone or with the handcrafted features.
+"""Candidates of multinomial logistic regression, on the bases alone or with the handcrafted features.
 
-Both start from the optimal blend as an offset: the ridge penalty shrinks towards that blend and not towards
-ignorance, so a strong penalty is safe. The penalties are chosen by cross-validation over folds of the fold table.
+Both are corrections of the optimal blend, which is their offset: a ridge penalty shrinks them towards that blend and
+not towards the prior, so that a strong penalty does no harm. It is chosen by cross-validation on the inner folds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,23 +11,28 @@ from typing import Any
 import numpy as np
 
 from models.stacking.blend import Pool, optimal_blend
-from models.stacking.inner_cv import enough
+from models.stacking.inner_cv import leading_folds
+from models.stacking.level1_data import Level1Data
 from models.stacking.logistic_solver import Linear, Scaler
 from models.stacking.meta_features import Block, Meta, Parts, join
 from oof.metrics import row_losses
 from oof.probabilities import softmax
 
+# Penalty of the bases' columns in the regression with features, where only that of the features is chosen.
 BASE_PENALTY = 100.0
+# The penalties that are compared, the strongest first: each fit begins at the coefficients of the one before.
 PENALTIES = (1000.0, 500.0, 250.0, 120.0, 60.0, 30.0, 10.0)
-CROSSINGS = (float("inf"), 10.0)
 
 
 @dataclass(frozen=True)
 class Strength:
-    """Ridge penalty of a summed log loss: of standardised columns, and how many times that on crossed ones."""
+    """How a regression is held back: the ridge penalty of a summed log loss on standardised columns, and its symmetry.
+
+    A symmetric one has no position terms (see `logistic_solver`).
+    """
 
     penalty: float = 100.0
-    crossing: float = 10.0
+    symmetric: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,27 +44,24 @@ class Regression:
     features: bool
 
     @classmethod
-    def fit(cls, meta: Meta, labels: np.ndarray, strength: Strength, features: bool, position: bool) -> "Regression":
-        """Fits on all rows; without `position` nothing may tell the two places apart."""
-        return next(cls.path(meta, labels, [strength], features, position))
+    def fit(cls, meta: Meta, labels: np.ndarray, strength: Strength, features: bool) -> "Regression":
+        """Fits blend and correction on the votes (n,)."""
+        return next(cls.path(meta, labels, [strength.penalty], strength.symmetric, features))
 
     @classmethod
     def path(
-        cls, meta: Meta, labels: np.ndarray, strengths: Sequence[Strength], features: bool, position: bool
+        cls, meta: Meta, labels: np.ndarray, penalties: Sequence[float], symmetric: bool, features: bool
     ) -> Iterator["Regression"]:
-        """One fit per strength on the same rows, each warmed up by the one before."""
-        pool = optimal_blend(meta, labels, position)
+        """One fit per penalty on the same rows, each of which begins at the one before."""
+        pool = optimal_blend(meta, labels, symmetric)
         columns, offset = _parts(meta, features), pool.logits(meta)
         bases, linear = len(meta.bases), None
-        for strength in strengths:
-            penalty = [
-                np.where(
-                    np.arange(len(part.names)) < bases, BASE_PENALTY if features else strength.penalty, strength.penalty
-                )
+        for penalty in penalties:
+            by_column = [
+                np.where(np.arange(len(part.names)) < bases, BASE_PENALTY if features else penalty, penalty)
                 for part in columns
             ]
-            crossing = strength.crossing if position else float("inf")
-            linear = Linear.fit(columns, labels, offset, np.concatenate(penalty), crossing, linear)
+            linear = Linear.fit(columns, labels, offset, np.concatenate(by_column), symmetric, linear)
             yield cls(pool, linear, features)
 
     def logits(self, meta: Meta) -> np.ndarray:
@@ -80,9 +82,9 @@ class Regression:
 
 
 def _parts(meta: Meta, features: bool) -> Parts:
-    """Columns of the regression: of the features also the size of every difference, since close battles end in ties.
+    """The regression's columns: with `features` also the absolute value of each odd one, as close battles end in ties.
 
-    The means of partner columns are left to the booster: with a thousand battles they cost more than they tell.
+    The means of partner columns are left to the boosters: with a thousand battles they cost more than they explain.
     """
     if not features:
         return meta.base
@@ -97,43 +99,32 @@ def _lists(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def choose_strength(
-    meta: Meta, labels: np.ndarray, folds: np.ndarray, features: bool, crossings: Sequence[float], rows: int
-) -> Strength:
-    """The penalties of the lowest cross-validated log loss: first the penalty, then the crossing at that penalty.
+def choose_strength(data: Level1Data, features: bool, symmetries: Sequence[bool], rows: int) -> Strength:
+    """The strength of the lowest cross-validated log loss.
 
-    `crossings`: the multipliers that compete; the only entry inf means a symmetric model. The first folds that hold
-    out `rows` rows are compared. With one fold only, nothing can be validated and the defaults stand.
+    The penalty is chosen first, for the first of `symmetries` (the values of `Strength.symmetric` that compete); at
+    that penalty the others then compete. Losses are of the leading folds that hold `rows` rows. With a single fold
+    nothing can be validated, and the default penalty stands.
     """
-    first = crossings[0]
-    compared = enough(folds, rows)
+    first, *others = symmetries
+    compared = leading_folds(data.folds, rows)
     if not len(compared):
-        return Strength(crossing=first)
-    strengths = [Strength(penalty, first) for penalty in PENALTIES]
-    losses = _validate(meta, labels, folds, compared, strengths, features)
-    best, lowest = strengths[int(np.argmin(losses))], losses.min()
-    for crossing in crossings[1:]:
-        rival = Strength(best.penalty, crossing)
-        loss = _validate(meta, labels, folds, compared, [rival], features)[0]
+        return Strength(symmetric=first)
+    losses = _validate(data, compared, PENALTIES, first, features)
+    best, lowest = Strength(PENALTIES[int(np.argmin(losses))], first), losses.min()
+    for symmetric in others:
+        loss = _validate(data, compared, [best.penalty], symmetric, features)[0]
         if loss < lowest:
-            best, lowest = rival, loss
+            best, lowest = Strength(best.penalty, symmetric), loss
     return best
 
 
 def _validate(
-    meta: Meta,
-    labels: np.ndarray,
-    folds: np.ndarray,
-    compared: np.ndarray,
-    path: Sequence[Strength],
-    features: bool,
+    data: Level1Data, compared: np.ndarray, penalties: Sequence[float], symmetric: bool, features: bool
 ) -> np.ndarray:
-    """Summed log loss (strengths,) over the compared folds."""
-    total = np.zeros(len(path))
-    position = bool(np.isfinite(path[0].crossing))
-    for fold in compared:
-        held = folds == fold
-        out = meta.rows(held)
-        for i, model in enumerate(Regression.path(meta.rows(~held), labels[~held], path, features, position)):
-            total[i] += row_losses(softmax(model.logits(out)), labels[held]).sum()
+    """Summed log loss (penalties,) over the compared folds."""
+    total = np.zeros(len(penalties))
+    for _, rest, out in data.splits(compared):
+        for i, model in enumerate(Regression.path(rest.meta, rest.labels, penalties, symmetric, features)):
+            total[i] += row_losses(softmax(model.logits(out.meta)), out.labels).sum()
     return total

@@ -1,13 +1,13 @@
-"""What the stacker sees of a battle: the base models' probabilities and the handcrafted features.
+"""The stacker's inputs (meta-features): the base models' probabilities and the handcrafted features.
 
-Everything is kept in two parts with respect to exchanging the responses A and B: *odd* columns, which change
-their sign, and *even* columns, which stay. A model of the two parts is symmetric by construction when odd columns
-speak for A against B and even columns speak for a tie.
+All columns are kept in two parts: exchanging the responses A and B changes the sign of *odd* columns and leaves *even*
+ones as they are. A model whose lead of A over B is made of odd columns, and whose tie is made of even ones, is
+symmetric by construction.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from oof.probabilities import centred, log_probabilities
 
 
 class Block(NamedTuple):
-    """Named columns: values (n, len(names)), float64 of the bases, float32 of all others."""
+    """Named columns: values (n, len(names)), float64 for the bases, float32 for all others."""
 
     names: tuple[str, ...]
     values: np.ndarray
@@ -33,11 +33,11 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Meta:
-    """Level-1 inputs of n battles; `make_meta` checks and makes it.
+    """The stacker's inputs of n battles; made and checked by `make_meta`.
 
-    logs: centred log-probabilities of the bases, (bases, n, 3).
-    base: A's log-odds against B and the tie's against both, of each base. disagreement: of bases, and of the two
-    orders of a base with swap TTA. features: the handcrafted ones. means: of features that come in pairs.
+    logs: centred log-probabilities of the bases, (bases, n, 3). base: the lead and the tie of each base (see
+    `contrasts`). disagreement: of the bases, and of the two orders of a base with swap TTA. features: the handcrafted
+    ones, of pairs of partners (`words_a`, `words_b`) the differences. means: the means of such pairs.
     """
 
     bases: tuple[str, ...]
@@ -87,22 +87,17 @@ def make_meta(
     features: pd.DataFrame | None = None,
     swap: Mapping[str, str] | None = None,
 ) -> Meta:
-    """Level-1 inputs of n battles.
+    """The stacker's inputs of n battles.
 
     probabilities: base → (n, 3); orders: base with swap TTA → (plain, swapped), each (n, 3), `swapped` mapped back;
     features: n rows of finite numbers; swap: what exchanging A and B does to each (`battles.swap.swap_columns`).
     Raises BadInput for no base, shapes that differ, values that are not finite, an exchange that is not declared.
     """
-    if not probabilities:
-        raise BadInput("stack: no base model; name at least one in run.bases")
-    rows = len(next(iter(probabilities.values())))
-    pairs = {f"{name}, one order": pair[i] for name, pair in (orders or {}).items() for i in (0, 1)}
-    for name, values in {**probabilities, **pairs}.items():
-        if values.shape != (rows, 3) or not np.isfinite(values).all():
-            raise BadInput(f"base {name}: shape {values.shape} or rows that are not finite; give {rows} rows of three")
+    rows = _check(probabilities, orders or {})
     logs = np.stack([centred(log_probabilities(values)) for values in probabilities.values()])
     base = _parts(
         {f"{name}_lead": log[:, 0] - log[:, 1] for name, log in zip(probabilities, logs, strict=True)},
+        # Of centred logits: the tie's minus the mean of the others'.
         {f"{name}_tie": 1.5 * log[:, 2] for name, log in zip(probabilities, logs, strict=True)},
         rows,
         np.float64,
@@ -112,7 +107,21 @@ def make_meta(
     return Meta(tuple(probabilities), logs, base, _disagreement(probabilities, orders or {}, rows), own, means)
 
 
-def _parts(odd: Mapping[str, np.ndarray], even: Mapping[str, np.ndarray], rows: int, dtype: Any = np.float32) -> Parts:
+def _check(probabilities: Mapping[str, np.ndarray], orders: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> int:
+    """The number of rows, which all probabilities must share."""
+    if not probabilities:
+        raise BadInput("stack: no base model; name at least one in run.bases")
+    rows = len(next(iter(probabilities.values())))
+    pairs = {f"{name}, one order": pair[i] for name, pair in orders.items() for i in (0, 1)}
+    for name, values in {**probabilities, **pairs}.items():
+        if values.shape != (rows, 3) or not np.isfinite(values).all():
+            raise BadInput(f"base {name}: shape {values.shape} or rows that are not finite; give {rows} rows of three")
+    return rows
+
+
+def _parts(
+    odd: Mapping[str, np.ndarray], even: Mapping[str, np.ndarray], rows: int, dtype: type[np.floating] = np.float32
+) -> Parts:
     blocks = []
     for columns in (odd, even):
         values = np.empty((rows, len(columns)), dtype=dtype)
@@ -140,9 +149,9 @@ def _disagreement(
 
 
 def _feature_parts(features: pd.DataFrame, swap: Mapping[str, str], rows: int) -> tuple[Parts, Parts]:
-    """Features that negate or stay, and partner columns as difference and mean.
+    """The features' columns, of partners their differences; and the means of partners.
 
-    The difference is left out where the features already hold one: `x_diff` beside `x_a` and `x_b`.
+    A difference is left out where the features already hold it: `x_diff` beside `x_a` and `x_b`.
     """
     if len(features) != rows:
         raise BadInput(f"features: {len(features)} rows for {rows} battles; run the features step again")

@@ -1,7 +1,7 @@
-"""The residual booster: LightGBM learns only what its base margin leaves over.
+"""The residual booster: LightGBM learns only what a simpler model, its margin, leaves over.
 
 The margin's logits are LightGBM's `init_score`, which LightGBM neither keeps in its model file nor adds when it
-predicts. `Residual` is the one place that knows: it owns margin and trees, and its logits are always their sum.
+predicts. `Residual` is the one place that adds them back.
 """
 
 import re
@@ -14,28 +14,41 @@ import numpy as np
 import pandas as pd
 
 from battles.swap import SWAPPED_CLASSES, swap_probabilities
-from models.stacking.inner_cv import Level1
-from models.stacking.logistic_solver import from_logits
+from models.stacking.contrasts import from_logits
+from models.stacking.inner_cv import MetaModel
 from models.stacking.meta_features import Meta
 
 
-def columns(meta: Meta, margin: np.ndarray, bases: bool, mirrored: bool = False) -> pd.DataFrame:
-    """The booster's columns: the features, the means of paired ones; with `bases` also margin, bases, disagreement.
+@dataclass(frozen=True)
+class Design:
+    """The rows and columns that a booster sees.
 
-    float32, one row per battle; `mirrored` adds the same battles with A and B exchanged below.
+    bases: whether the margin, the bases and their disagreement are columns beside the handcrafted features.
+    symmetric: whether it is trained on both orders of every battle, and averaged over both when it predicts.
     """
-    groups = [*((meta.base, meta.disagreement) if bases else ()), meta.features, meta.means]
+
+    bases: bool
+    symmetric: bool
+
+
+def columns(meta: Meta, margin: np.ndarray, design: Design) -> pd.DataFrame:
+    """The booster's columns, float32: the features and the means of paired ones; with `design.bases` also the rest.
+
+    margin (n, 3) are the margin's logits. One row per battle; a symmetric design has n more below them, the same
+    battles with A and B exchanged (see `average_orders`).
+    """
+    groups = [*((meta.base, meta.disagreement) if design.bases else ()), meta.features, meta.means]
     names = [name for side in zip(*groups, strict=True) for block in side for name in block.names]
-    if bases:
+    if design.bases:
         names = ["margin_lead", "margin_tie", *names]
     rows = len(meta)
-    # Filled in place: of a million battles there is no room for copies.
-    values = np.empty(((1 + mirrored) * rows, len(names)), dtype=np.float32)
+    # Filled in place: with a million battles there is no memory for copies.
+    values = np.empty(((1 + design.symmetric) * rows, len(names)), dtype=np.float32)
     for sign, part in ((1, values[:rows]), (-1, values[rows:])):
         if not len(part):
             continue
         at = 0
-        if bases:
+        if design.bases:
             lead, tie = from_logits(margin)
             part[:, 0], part[:, 1], at = sign * lead, tie, 2
         for of_side, side in zip((sign, 1), zip(*groups, strict=True), strict=True):
@@ -47,8 +60,14 @@ def columns(meta: Meta, margin: np.ndarray, bases: bool, mirrored: bool = False)
     return pd.DataFrame(values, columns=[re.sub(r"[^\w+.-]", "_", name) for name in names], copy=False)
 
 
+def average_orders(scores: np.ndarray) -> np.ndarray:
+    """Mean (n, 3) of the scores (2n, 3) of n battles and, below them, of the same battles with A and B exchanged."""
+    plain, exchanged = np.split(scores, 2)
+    return np.asarray((plain + swap_probabilities(exchanged)) / 2)
+
+
 def fixed_params(seed: int, threads: int, max_bin: int) -> dict[str, Any]:
-    """What every booster of a run shares: objective, determinism, threads, bins."""
+    """LightGBM params that all boosters of a run share: objective, determinism, threads, bins."""
     return {
         "objective": "multiclass",
         "num_class": 3,
@@ -69,27 +88,26 @@ def dataset(
     meta: Meta,
     margin: np.ndarray,
     labels: np.ndarray,
-    mirrored: bool,
+    design: Design,
     params: Mapping[str, Any],
-    bases: bool,
     reference: lgb.Dataset | None = None,
 ) -> lgb.Dataset:
-    """A LightGBM data set on top of `margin` (n, 3), the logits that the model has without trees.
+    """A LightGBM data set of n battles and their votes (n,) on top of the margin's logits (n, 3).
 
-    `mirrored` adds every battle once more with A, B, margin and vote exchanged, each order at weight ½.
-    Held-out rows take the bins of their training set, `reference`.
+    A symmetric design holds every battle in both orders, each with weight ½. Held-out rows are binned as their training
+    set, `reference`, is.
     """
-    table, start, votes = columns(meta, margin, bases, mirrored), margin, labels
-    if mirrored:
-        start = np.vstack([margin, swap_probabilities(margin)])
+    table, init_score, votes = columns(meta, margin, design), margin, labels
+    if design.symmetric:
+        init_score = np.vstack([margin, swap_probabilities(margin)])
         votes = np.concatenate([labels, np.array(SWAPPED_CLASSES)[labels]])
-    weight = np.full(len(votes), 0.5 if mirrored else 1.0)
+    weight = np.full(len(votes), 0.5 if design.symmetric else 1.0)
     # 2-D (n, 3): a flattened init_score would have to be column-major.
     return lgb.Dataset(
         table,
         label=votes,
         weight=weight,
-        init_score=start,
+        init_score=init_score,
         reference=reference,
         params=dict(params),
     )
@@ -97,7 +115,7 @@ def dataset(
 
 @dataclass(frozen=True)
 class Recipe:
-    """LightGBM params and the exact number of boosting rounds (three trees each); no early stopping."""
+    """LightGBM params and the exact number of boosting rounds (three trees each), without early stopping."""
 
     params: Mapping[str, Any]
     rounds: int
@@ -105,51 +123,40 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Residual:
-    """A base margin plus `share` times the mean of the boosters trained on top of it; without boosters, the margin.
+    """A margin plus `tree_weight` times the mean of the boosters trained on top of it; without boosters, the margin."""
 
-    mirrored: trained on both orders and averaged over them; bases: the boosters see more than the features.
-    """
-
-    margin: Level1
+    margin: MetaModel
     boosters: Sequence[lgb.Booster]
-    share: float
-    mirrored: bool
-    bases: bool
+    tree_weight: float
+    design: Design
 
     @classmethod
     def fit(
         cls,
-        margin: Level1,
+        margin: MetaModel,
         meta: Meta,
-        start: np.ndarray,
+        init_score: np.ndarray,
         labels: np.ndarray,
         recipes: Sequence[Recipe],
-        mirrored: bool,
-        bases: bool = True,
+        design: Design,
     ) -> "Residual":
-        """One booster per recipe on the residual of `start`, out-of-fold logits (n, 3) of the margin's kind.
+        """Trains one booster per recipe on votes (n,) on top of `init_score` (n, 3), out-of-fold logits of the margin.
 
-        A recipe of zero rounds has no booster, but a share in the mean: its residual is zero.
+        A recipe of zero rounds has no booster but counts in the mean, as a residual of zero.
         """
-        growing = [recipe for recipe in recipes if recipe.rounds > 0]
+        boosted = [recipe for recipe in recipes if recipe.rounds > 0]
         boosters = []
-        for recipe in growing:
-            data = dataset(meta, start, labels, mirrored, recipe.params, bases)
+        for recipe in boosted:
+            data = dataset(meta, init_score, labels, design, recipe.params)
             boosters.append(lgb.train(dict(recipe.params), data, num_boost_round=recipe.rounds))
-        return cls(margin, boosters, len(growing) / max(len(recipes), 1), mirrored, bases)
+        return cls(margin, boosters, len(boosted) / max(len(recipes), 1), design)
 
     def logits(self, meta: Meta) -> np.ndarray:
-        """Margin plus residual, (n, 3); probabilities are their softmax.
-
-        A mirrored residual is the mean over both orders, so it is symmetric.
-        """
+        """Margin plus residual, (n, 3); probabilities are their softmax."""
         margin = self.margin.logits(meta)
         if not self.boosters:
             return margin
-        table = columns(meta, margin, self.bases, self.mirrored)
+        table = columns(meta, margin, self.design)
         raw = [booster.predict(table, raw_score=True, validate_features=True) for booster in self.boosters]
-        residual = np.asarray(self.share * np.mean(raw, axis=0))
-        if self.mirrored:
-            plain, exchanged = np.split(residual, 2)
-            residual = (plain + swap_probabilities(exchanged)) / 2
-        return margin + residual
+        residual = np.asarray(self.tree_weight * np.mean(raw, axis=0))
+        return margin + (average_orders(residual) if self.design.symmetric else residual)

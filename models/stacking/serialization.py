@@ -1,4 +1,4 @@
-"""Keeping fitted candidates without pickle: a JSON file for the linear parts, LightGBM's text format for the trees."""
+"""Saves and loads fitted candidates without pickle: linear models in JSON, trees in LightGBM's text format."""
 
 import json
 from collections.abc import Mapping
@@ -11,18 +11,19 @@ import numpy as np
 from battles.errors import BadInput
 from battles.files import write_json, write_text
 from models.stacking.blend import Pool
-from models.stacking.candidates import Mixture
-from models.stacking.inner_cv import Level1
+from models.stacking.inner_cv import MetaModel
 from models.stacking.logistic import Regression
-from models.stacking.residual_booster import Residual
+from models.stacking.mixture import Mixture
+from models.stacking.residual_booster import Design, Residual
+from models.stacking.smoothing import Smoothed
 
 MANIFEST = "stack.json"
 
 
-def save(directory: Path, models: Mapping[str, Level1], shipped: str, about: Mapping[str, Any]) -> None:
+def save(directory: Path, models: Mapping[str, MetaModel], shipped: str, about: Mapping[str, Any]) -> None:
     """Writes every candidate, the name of the one that ships, and `about` (JSON values) to `directory`.
 
-    Trees of an earlier stack that this one does not have are removed.
+    Removes tree files of an earlier stack that this one does not have.
     """
     directory.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
@@ -33,8 +34,8 @@ def save(directory: Path, models: Mapping[str, Level1], shipped: str, about: Map
             old.unlink()
 
 
-def load(directory: Path, name: str | None = None) -> Level1:
-    """The candidate `name`, by default the shipped one, as it was saved; raises BadInput when there is none."""
+def load(directory: Path, name: str | None = None) -> MetaModel:
+    """The saved candidate `name`, by default the one that ships; raises BadInput when there is none."""
     path = directory / MANIFEST
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make stack` first")
@@ -42,11 +43,11 @@ def load(directory: Path, name: str | None = None) -> Level1:
     chosen = name or manifest["shipped"]
     if chosen not in manifest["models"]:
         raise BadInput(f"{path}: no candidate {chosen}; choose one of {', '.join(manifest['models'])}")
-    return _restore(manifest["models"], chosen, directory)
+    return _restore(manifest["models"], manifest["models"][chosen], directory)
 
 
 def _describe(
-    model: Level1, models: Mapping[str, Level1], directory: Path, name: str, written: set[str]
+    model: MetaModel, models: Mapping[str, MetaModel], directory: Path, name: str, written: set[str]
 ) -> dict[str, Any]:
     match model:
         case Pool():
@@ -65,9 +66,9 @@ def _describe(
                 "kind": "residual",
                 "margin": margin,
                 "trees": trees,
-                "share": model.share,
-                "mirrored": model.mirrored,
-                "bases": model.bases,
+                "tree_weight": model.tree_weight,
+                "symmetric": model.design.symmetric,
+                "bases": model.design.bases,
             }
         case Mixture():
             return {
@@ -76,11 +77,13 @@ def _describe(
                 "weights": model.weights.tolist(),
                 "bias": model.bias.tolist(),
             }
+        case Smoothed():
+            inside = _describe(model.model, models, directory, name, written)
+            return {"kind": "smoothed", "rows": model.rows, "model": inside}
     raise TypeError(f"cannot save a {type(model).__name__}")
 
 
-def _restore(described: Mapping[str, Any], name: str, directory: Path) -> Level1:
-    value = described[name]
+def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: Path) -> MetaModel:
     match value["kind"]:
         case "pool":
             return Pool.from_json(value)
@@ -89,13 +92,14 @@ def _restore(described: Mapping[str, Any], name: str, directory: Path) -> Level1
         case "residual":
             trees = [lgb.Booster(model_str=(directory / file).read_text(encoding="utf-8")) for file in value["trees"]]
             return Residual(
-                _restore(described, value["margin"], directory),
+                _restore(described, described[value["margin"]], directory),
                 trees,
-                value["share"],
-                value["mirrored"],
-                value["bases"],
+                value["tree_weight"],
+                Design(value["bases"], value["symmetric"]),
             )
         case "mixture":
-            members = {member: _restore(described, member, directory) for member in value["members"]}
+            members = {member: _restore(described, described[member], directory) for member in value["members"]}
             return Mixture(members, np.array(value["weights"]), np.array(value["bias"]))
+        case "smoothed":
+            return Smoothed(_restore(described, value["model"], directory), value["rows"])
     raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; run `make stack` again")

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from battles.errors import BadInput
 from battles.settings import Section
 
 # The stack's own names, in tables, files and charts: of the procedure that chooses, and of what always competes.
@@ -21,36 +22,99 @@ CANDIDATES = (
     AVERAGE,
     MIX,
 )
+MAX_WORKERS = 256
+# Battles below which a stack is fitted on so little that it must prove itself: the prior ships unless a candidate leads
+# it beyond noise, and `make stack` says so.
+MINIMUM_BATTLES = 200
 
-Positive = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class Stack(Section):
-    """How the stacker is tuned and what may compete.
+    """How the stacker is tuned, and which models may compete."""
 
-    trials: Optuna trials per outer fold (and once more for the model that ships).
-    tuning_rows: held-out rows that are enough to compare trials on; a trial is grown on so many inner folds only.
-    rounds: most boosting rounds of a trial; patience: rounds without a better inner loss that end a trial.
-    learning_rate: range that is searched. bag: boosters over seeds that a fitted residual averages.
-    max_bin: histogram bins of a column. symmetric: whether exchanging A and B must exchange the prediction
-    exactly (`true`), is ignored (`false`), or both compete on the inner folds (`auto`).
-    workers: processes over outer folds; threads: LightGBM's threads in each.
-    """
-
-    trials: Annotated[int, Field(ge=1)] = 20
-    tuning_rows: Positive = 10_000
-    rounds: Positive = 400
-    patience: Positive = 40
-    learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.02, 0.1)
-    bag: Positive = 3
-    max_bin: Annotated[int, Field(ge=3, le=255)] = 63
-    symmetric: Literal["auto"] | bool = "auto"
-    seed: int = 11
-    workers: Positive = 2
-    threads: Positive = 1
+    trials: int = Field(
+        default=20,
+        ge=1,
+        le=100_000,
+        description="Optuna trials of each booster, per outer fold and once more for the model that ships; "
+        "the time to stack is proportional to it.",
+    )
+    tuning_rows: int = Field(
+        default=10_000,
+        ge=1,
+        le=100_000_000,
+        description="Held-out battles on which trials are compared: of the inner folds, only the first that together "
+        "hold so many are boosted in a trial.",
+    )
+    rounds: int = Field(
+        default=400,
+        ge=1,
+        le=100_000,
+        description="Most boosting rounds (three trees each) of a trial; the best number is read off the inner folds.",
+    )
+    patience: int = Field(
+        default=40,
+        ge=1,
+        le=100_000,
+        description="Rounds without a lower inner log loss after which a trial ends.",
+    )
+    learning_rate: tuple[LearningRate, LearningRate] = Field(
+        default=(0.02, 0.1),
+        description="Lowest and highest learning rate of a trial, 0 to 1; a lower one needs more rounds.",
+    )
+    bag: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="Best trials, each with a seed of its own, whose boosters are averaged (bagging; Breiman 1996).",
+    )
+    max_bin: int = Field(
+        default=63,
+        ge=3,
+        le=255,
+        description="Histogram bins of a column (LightGBM's max_bin); fewer are faster and regularise.",
+    )
+    symmetric: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Whether exchanging A and B must exchange the prediction exactly: true, false, or auto, "
+        "which lets both compete on the inner folds.",
+    )
+    seed: int = Field(
+        default=11,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of the trials that are drawn and of the boosters.",
+    )
+    workers: int = Field(
+        default=2,
+        ge=1,
+        le=MAX_WORKERS,
+        description="Processes side by side, each on another outer fold; results do not depend on it, memory does.",
+    )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="LightGBM's threads in each process.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "Stack":
         if self.learning_rate[0] > self.learning_rate[1]:
             raise ValueError(f"learning_rate: {self.learning_rate} is not ordered; give [low, high]")
         return self
+
+
+def with_workers(settings: Stack, text: str) -> Stack:
+    """The settings with `workers` replaced by the variable WORKERS, unless it is empty; raises BadInput for no number.
+
+    WORKERS is a variable and not a param, as the number of processes changes no result.
+    """
+    if not text:
+        return settings
+    if not (
+        text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_WORKERS)) and 1 <= int(text) <= MAX_WORKERS
+    ):
+        raise BadInput(f"WORKERS: {text!r}; give a number of processes, 1 to {MAX_WORKERS}")
+    return settings.model_copy(update={"workers": int(text)})

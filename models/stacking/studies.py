@@ -1,10 +1,11 @@
-"""Optuna studies of the stacker: where they are kept, and what their pages in the dashboard say.
+"""Optuna studies of the stacker: where they are stored, and what their pages in the dashboard say.
 
-They are kept in a journal file of the run, or in the database of a URL. Several processes write to either at once,
-each to studies of its own.
+They are stored in a journal file of the run or in a database. Several processes write to either at once, each to
+studies of its own.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,54 +18,72 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 from battles.errors import BadInput
 
-Where = Path | str
-# Seconds that a writer waits for another one's lock on an SQLite file.
-PATIENCE = 60
-STARTUP = 8
+# A journal's path, or a database's URL.
+Storage = Path | str
+# Seconds that a writer waits for another one's lock on an SQLite file: a dashboard locks it while it reads.
+SQLITE_TIMEOUT = 60
+# Trials that are drawn at random before the sampler models the others.
+STARTUP_TRIALS = 8
 
 
-def open_storage(where: Where) -> BaseStorage:
-    """The storage at a journal's path or a database URL; raises BadInput for a URL that cannot be opened."""
+@dataclass(frozen=True)
+class StudySpec:
+    """A study to open: its storage and name, the params to try first, and JSON values that the dashboard shows."""
+
+    storage: Storage
+    name: str
+    first: Sequence[Mapping[str, Any]]
+    attributes: Mapping[str, Any]
+
+
+def check_writers(storage: Storage, workers: int) -> None:
+    """Raises BadInput for a storage that does not take so many writing processes."""
+    if isinstance(storage, str) and storage.startswith("sqlite") and workers > 1:
+        raise BadInput(
+            f"STORAGE: {storage}: SQLite does not bear {workers} writers (Optuna's FAQ); "
+            "give WORKERS=1, leave STORAGE out for a journal file, or give postgresql://…"
+        )
+
+
+def open_storage(storage: Storage) -> BaseStorage:
+    """Opens a storage, made if it is not there; raises BadInput for a URL that cannot be opened."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if isinstance(where, Path):
-        where.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(where)))
-    options = {"connect_args": {"timeout": PATIENCE}} if where.startswith("sqlite") else {"pool_pre_ping": True}
+    if isinstance(storage, Path):
+        storage.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(storage)))
+    options = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if storage.startswith("sqlite") else {"pool_pre_ping": True}
     try:
-        return RDBStorage(where, engine_kwargs=options)
+        return RDBStorage(storage, engine_kwargs=options)
     except (ArgumentError, NoSuchModuleError, OperationalError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BadInput(f"STORAGE: cannot be opened ({reason}); give postgresql://user@host/database") from None
 
 
-def open_study(
-    where: Where, name: str, seed: int, first: Sequence[Mapping[str, Any]], about: Mapping[str, Any]
-) -> optuna.Study:
-    """The study of that name, made if it is not there, ready to go on.
+def open_study(spec: StudySpec, seed: int) -> optuna.Study:
+    """The study, made if it is not there, ready to go on.
 
-    `first` are the params to try first; `about` becomes the study's attributes. A trial that a killed process left
-    running is marked failed, and its params are tried again.
+    A trial that a killed process left running is marked failed, and its params are tried again.
     """
     study = optuna.create_study(
-        storage=open_storage(where),
-        study_name=name,
+        storage=open_storage(spec.storage),
+        study_name=spec.name,
         direction="minimize",
         load_if_exists=True,
-        # Behind the median of the others at the same mark (see `stacking.tuning`).
+        # Prunes what is behind the median of the others at the same mark (see `tuning.MARKS`).
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     started = len(study.get_trials(deepcopy=False))
     if not started:
-        for key, value in about.items():
-            study.set_user_attr(key, value)
-        for params in first:
+        for key, attribute in spec.attributes.items():
+            study.set_user_attr(key, attribute)
+        for params in spec.first:
             study.enqueue_trial(dict(params))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
-    # A study that goes on must not draw the random start again.
+    # The seed changes with the trials that are there: a study that goes on must not draw its first trials again.
     study.sampler = optuna.samplers.TPESampler(
-        seed=seed + started, multivariate=True, n_startup_trials=STARTUP, constant_liar=False
+        seed=seed + started, multivariate=True, n_startup_trials=STARTUP_TRIALS, constant_liar=False
     )
     return study
 
@@ -82,11 +101,11 @@ def value(trial: FrozenTrial) -> float:
 
 
 def annotate(study: optuna.Study) -> None:
-    """Writes what the best trial is into the study's note, which the dashboard shows."""
+    """Describes the best trial in the study's note, which the dashboard shows."""
     best = finished(study)[0]
     attributes = best.user_attrs
     margin = attributes["margin_loss"]
-    params = "\n".join(f"| {name} | {found} |" for name, found in best.params.items())
+    params = "\n".join(f"| {name} | {setting} |" for name, setting in best.params.items())
     save_note(
         study,
         f"## Best trial: {best.number}\n\nInner log loss **{value(best):.5f}** after {attributes['rounds']} rounds; "

@@ -1,8 +1,8 @@
 """Tuning the residual booster: an Optuna study whose objective is the mean log loss of inner folds.
 
-The inner folds are the fold table's without the outer one. The number of rounds, zero included, is not drawn: each
-trial grows its boosters in step and reads it off their mean loss. A trial that is behind the others is pruned: it is
-compared at the same sum of learning rates, not at the same round, or slow learners would never finish.
+The inner folds are the fold table's without the outer one. The number of rounds, zero included, is not drawn: it is
+read off each trial's boosting curve. A trial that is behind the others is pruned. Trials are compared at the same sum
+of learning rates, not at the same round, else a low learning rate would never get to its end.
 """
 
 import time
@@ -15,15 +15,15 @@ import optuna
 from optuna.trial import TrialState
 
 from battles.files import content_hash
-from models.stacking.boosting_cv import Growth, InnerFold, grow
+from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv
 from models.stacking.residual_booster import Recipe, fixed_params
 from models.stacking.settings import Stack
-from models.stacking.studies import Where, annotate, finished, open_study, value
+from models.stacking.studies import StudySpec, annotate, finished, open_study, value
 from oof.probabilities import softmax
 
 # Sums of learning rates at which trials are compared.
 MARKS = (0.5, 1.0, 2.0, 4.0)
-# What is tried first, with and without randomised thresholds: slow, shallow trees on few columns at a time.
+# The first two trials, with and without randomised thresholds: a low learning rate, shallow trees, few columns each.
 FIRST: Mapping[str, Any] = {
     "num_leaves": 12,
     "max_depth": 6,
@@ -38,7 +38,11 @@ FIRST: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best trials' recipes and mean inner OOF (n, 3); the best one's inner loss, optimistic as the best of many."""
+    """The outcome of a study.
+
+    recipes: of the best trials, the best first. loss: the best trial's inner log loss, which is optimistic, as it is
+    the lowest of many. probabilities (n, 3): the recipes' out-of-fold logarithmic mean.
+    """
 
     recipes: Sequence[Recipe]
     loss: float
@@ -46,9 +50,9 @@ class Tuned:
 
 
 def first_recipes(settings: Stack, randomised: bool) -> list[dict[str, Any]]:
-    """What is tried first and second, the learning rate inside the range of the settings.
+    """Params of the first two trials, the learning rate moved into the range of the settings.
 
-    `randomised`: extremely randomised thresholds come first (better on top of a margin), else second.
+    `randomised`: the one with extremely randomised thresholds comes first, which is better on top of the bases.
     """
     low, high = settings.learning_rate
     rate = min(max(FIRST["learning_rate"], low), high)
@@ -56,7 +60,10 @@ def first_recipes(settings: Stack, randomised: bool) -> list[dict[str, Any]]:
 
 
 def suggest(trial: optuna.Trial, rows: int, settings: Stack) -> dict[str, Any]:
-    """The search space; its regularisation reaches far beyond the usual, as few meta-features overfit quickly."""
+    """Draws params of a trial for `rows` training rows.
+
+    The ranges of regularisation reach far beyond the usual ones, as boosters on few meta-features overfit quickly.
+    """
     return {
         "num_leaves": trial.suggest_int("num_leaves", 3, 24, log=True),
         "max_depth": trial.suggest_int("max_depth", 2, 7),
@@ -70,59 +77,49 @@ def suggest(trial: optuna.Trial, rows: int, settings: Stack) -> dict[str, Any]:
     }
 
 
-def tune(
-    inner: Sequence[InnerFold],
-    scored: int,
-    settings: Stack,
-    where: Where,
-    name: str,
-    first: Sequence[Mapping[str, Any]],
-    about: Mapping[str, Any],
-) -> Tuned:
-    """Runs the study `name`, `first` recipes first, up to `settings.trials` finished or pruned trials.
+def tune(inner: Sequence[InnerFold], compared: int, settings: Stack, spec: StudySpec) -> Tuned:
+    """Runs a study up to `settings.trials` complete or pruned trials; one that is there goes on where it stopped.
 
-    A trial is grown and scored on the first `scored` inner folds. The `settings.bag` best trials are
-    grown on all inner folds and become recipes, with the number of rounds that is best there. `about` (JSON values)
-    is kept as the study's attributes. A study that is already there goes on where it stopped (see `open_study`).
+    Trials are compared on the first `compared` inner folds. The best `settings.bag` of them are then boosted on all
+    inner folds and become recipes, with the number of rounds that is best there.
     """
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
     rows = sum(len(fold.labels) for fold in inner)
-    study = open_study(where, name, settings.seed, first, about)
-    kept: dict[int, Growth] = {}
+    study = open_study(spec, settings.seed)
+    curves: dict[int, BoostingCurve] = {}
 
     def objective(trial: optuna.Trial) -> float:
         started = time.perf_counter()
         params = fixed | suggest(trial, rows, settings)
         trial.set_user_attr("params_hash", content_hash(params)[:16])
-        growth = grow(
-            inner[:scored], params, settings.rounds, settings.patience, _watch(trial, params["learning_rate"])
-        )
-        kept[trial.number] = growth
-        trial.set_user_attr("rounds", growth.rounds)
-        trial.set_user_attr("fold_losses", growth.losses[growth.rounds].tolist())
-        trial.set_user_attr("margin_loss", growth.start)
+        prune = _pruning(trial, params["learning_rate"])
+        curve = boost_cv(inner[:compared], params, settings.rounds, settings.patience, prune)
+        curves[trial.number] = curve
+        trial.set_user_attr("rounds", curve.rounds)
+        trial.set_user_attr("fold_losses", curve.losses[curve.rounds].tolist())
+        trial.set_user_attr("margin_loss", curve.margin_loss)
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
-        return growth.loss
+        return curve.loss
 
     done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
     study.optimize(objective, n_trials=max(settings.trials - done, 0))
     best = finished(study)[: settings.bag]
     recipes, logs = [], []
     for place, trial in enumerate(best):
-        growth = kept.get(trial.number)
-        if growth is None or scored < len(inner):
-            growth = grow(inner, fixed | trial.params, settings.rounds, settings.patience)
-        recipes.append(Recipe({**fixed, **trial.params, "seed": settings.seed + place}, growth.rounds))
-        logs.append(np.log(growth.probabilities))
+        curve = curves.get(trial.number)
+        if curve is None or compared < len(inner):
+            curve = boost_cv(inner, fixed | trial.params, settings.rounds, settings.patience)
+        recipes.append(Recipe({**fixed, **trial.params, "seed": settings.seed + place}, curve.rounds))
+        logs.append(np.log(curve.probabilities))
     annotate(study)
     return Tuned(recipes, value(best[0]), softmax(np.mean(logs, axis=0)))
 
 
-def _watch(trial: optuna.Trial, learning_rate: float) -> Callable[[int, float], None]:
-    """Reports the lowest loss so far each time the sum of learning rates passes a mark, and prunes there."""
+def _pruning(trial: optuna.Trial, learning_rate: float) -> Callable[[int, float], None]:
+    """Reports the lowest loss so far whenever the sum of learning rates passes a mark, and prunes there."""
     passed = 0
 
-    def watch(rounds: int, lowest: float) -> None:
+    def after_round(rounds: int, lowest: float) -> None:
         nonlocal passed
         while passed < len(MARKS) and rounds * learning_rate >= MARKS[passed]:
             trial.report(lowest, passed)
@@ -130,4 +127,4 @@ def _watch(trial: optuna.Trial, learning_rate: float) -> Callable[[int, float], 
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-    return watch
+    return after_round

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from oof.leakage import sharpening, suspects
+from battles.errors import BadInput
+from oof.leakage import refuse_suspects, sharpening, suspects
 from oof.probabilities import softmax
 
 ROWS = 4000
@@ -36,3 +37,9 @@ def test_an_honest_base_is_not_however_far_ahead_or_sure() -> None:
 
 def test_one_base_alone_cannot_be_judged() -> None:
     assert suspects({"memory": _remembering(0.5)}, VOTES) == {}
+
+
+def test_a_suspect_is_refused_by_name_and_with_the_way_out() -> None:
+    refuse_suspects({"weak": WEAK, "honest": TRUTH}, VOTES)
+    with pytest.raises(BadInput, match=r"base memory: its log loss .* leave it out of BASES, .* ALLOW_SUSPECT=1"):
+        refuse_suspects({"memory": _remembering(0.25), "weak": WEAK}, VOTES)

@@ -5,18 +5,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.stacking.logistic_solver import to_logits
-from models.stacking.meta_features import Meta, make_meta
+from models.stacking.contrasts import to_logits
+from models.stacking.level1_data import Level1Data
+from models.stacking.meta_features import make_meta
 from models.stacking.settings import Stack
 from oof.probabilities import softmax
 
 QUICK = Stack(trials=1, rounds=12, patience=4, learning_rate=(0.2, 0.4), bag=1, workers=1)
 
 
-def battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> tuple[Meta, np.ndarray, np.ndarray]:
+def battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> Level1Data:
     """Inputs, votes and five folds; the lead depends on two bases, on feature `gap` and, by a threshold, on `step`."""
     given, labels = raw_battles(rows, seed, orders, bias)
-    return make_meta(**given), labels, np.arange(rows) % 5
+    return Level1Data(make_meta(**given), labels, np.arange(rows) % 5)
 
 
 def raw_battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> tuple[dict[str, Any], np.ndarray]:

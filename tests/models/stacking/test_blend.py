@@ -4,7 +4,6 @@ import pytest
 from battles.errors import BadInput
 from battles.swap import swap_columns, swap_probabilities
 from models.stacking import blend
-from models.stacking.logistic_solver import convex_weights
 from models.stacking.meta_features import make_meta
 from oof.metrics import log_loss
 from oof.probabilities import softmax
@@ -12,20 +11,22 @@ from tests.models.stacking.battles import battles, raw_battles
 
 
 def test_prior_is_the_class_frequencies() -> None:
-    meta, labels, _ = battles(300)
-    probabilities = softmax(blend.prior(meta, labels, position=True).logits(meta))
+    data = battles(300)
+    meta, labels = data.meta, data.labels
+    probabilities = softmax(blend.prior(meta, labels, symmetric=False).logits(meta))
     np.testing.assert_allclose(probabilities[0], np.bincount(labels) / 300, atol=1e-6)
-    symmetric = softmax(blend.prior(meta, labels, position=False).logits(meta))
+    symmetric = softmax(blend.prior(meta, labels, symmetric=True).logits(meta))
     assert symmetric[0, 0] == pytest.approx(symmetric[0, 1], abs=1e-12)
 
 
 def test_prior_survives_a_class_without_votes() -> None:
-    meta, _, _ = battles(50)
-    assert np.isfinite(blend.prior(meta, np.zeros(50, dtype=int), position=True).logits(meta)).all()
+    meta = battles(50).meta
+    assert np.isfinite(blend.prior(meta, np.zeros(50, dtype=int), symmetric=False).logits(meta)).all()
 
 
 def test_best_base_and_equal_blend_change_nothing_but_the_weights() -> None:
-    meta, labels, _ = battles(300)
+    data = battles(300)
+    meta, labels = data.meta, data.labels
     given = raw_battles(300)[0]["probabilities"]
     np.testing.assert_allclose(softmax(blend.best_base(meta, labels).logits(meta)), given["good"])
     logs = np.mean([np.log(values) for values in given.values()], axis=0)
@@ -33,8 +34,9 @@ def test_best_base_and_equal_blend_change_nothing_but_the_weights() -> None:
 
 
 def test_optimal_blend_is_at_least_as_good_as_a_grid_of_weights() -> None:
-    meta, labels, _ = battles(600)
-    best = blend.optimal_blend(meta, labels, position=True)
+    data = battles(600)
+    meta, labels = data.meta, data.labels
+    best = blend.optimal_blend(meta, labels, symmetric=False)
     loss = log_loss(softmax(best.logits(meta)), labels)
     for good in np.linspace(0, 2, 9):
         for weak in np.linspace(0, 1, 5):
@@ -44,42 +46,47 @@ def test_optimal_blend_is_at_least_as_good_as_a_grid_of_weights() -> None:
 
 
 def test_optimal_blend_finds_the_temperature() -> None:
-    meta, labels, _ = battles(2000)
-    true = blend.optimal_blend(meta, labels, position=True)
+    data = battles(2000)
+    meta, labels = data.meta, data.labels
+    true = blend.optimal_blend(meta, labels, symmetric=False)
     sharp = {name: softmax(2.5 * logs) for name, logs in zip(meta.bases, meta.logs, strict=True)}
-    cooled = blend.optimal_blend(make_meta(sharp), labels, position=True)
+    cooled = blend.optimal_blend(make_meta(sharp), labels, symmetric=False)
     for name, weight in true.weights.items():
         assert cooled.weights[name] == pytest.approx(weight / 2.5, abs=5e-3)
 
 
 def test_a_penalty_pulls_the_weights_to_where_they_are_wanted() -> None:
-    meta, labels, _ = battles(400)
+    data = battles(400)
+    meta, labels = data.meta, data.labels
     wanted = np.array([0.1, 0.7])
-    free, _ = convex_weights(meta.logs, labels, True)
-    strong, _ = convex_weights(meta.logs, labels, True, wanted, 1e9)
+    free, _ = blend.convex_weights(meta.logs, labels, False)
+    strong, _ = blend.convex_weights(meta.logs, labels, False, wanted, 1e9)
     np.testing.assert_allclose(strong, wanted, atol=1e-4)
-    some, _ = convex_weights(meta.logs, labels, True, wanted, 100.0)
+    some, _ = blend.convex_weights(meta.logs, labels, False, wanted, 100.0)
     assert np.linalg.norm(some - wanted) < np.linalg.norm(free - wanted)
 
 
 def test_a_base_of_reversed_opinion_gets_no_weight() -> None:
-    meta, labels, _ = battles(500)
+    data = battles(500)
+    meta, labels = data.meta, data.labels
     reverse = {"good": softmax(meta.logs[0]), "reverse": softmax(-meta.logs[1])}
-    assert blend.optimal_blend(make_meta(reverse), labels, position=True).weights["reverse"] == 0
+    assert blend.optimal_blend(make_meta(reverse), labels, symmetric=False).weights["reverse"] == 0
 
 
-def test_without_position_exchanging_the_battles_exchanges_the_blend() -> None:
-    meta, labels, _ = battles(400, bias=0.8)
-    fair = blend.optimal_blend(meta, labels, position=False)
+def test_symmetric_exchanging_the_battles_exchanges_the_blend() -> None:
+    data = battles(400, bias=0.8)
+    meta, labels = data.meta, data.labels
+    fair = blend.optimal_blend(meta, labels, symmetric=True)
     back = swap_probabilities(fair.logits(meta.exchanged()))
     np.testing.assert_allclose(back, fair.logits(meta), atol=1e-12)
-    biased = blend.optimal_blend(meta, labels, position=True)
+    biased = blend.optimal_blend(meta, labels, symmetric=False)
     assert biased.bias[0] - biased.bias[1] > 0.3
 
 
 def test_pool_survives_json_and_refuses_other_bases() -> None:
-    meta, labels, _ = battles(100)
-    pool = blend.optimal_blend(meta, labels, position=True)
+    data = battles(100)
+    meta, labels = data.meta, data.labels
+    pool = blend.optimal_blend(meta, labels, symmetric=False)
     np.testing.assert_array_equal(blend.Pool.from_json(pool.to_json()).logits(meta), pool.logits(meta))
     with pytest.raises(BadInput, match="bases"):
         pool.logits(make_meta({"other": softmax(meta.logs[0])}))

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from battles.files import write_table
+from models.stacking.inputs import TrainingInputs, training_inputs
 from models.stacking.inputs import test_inputs as read_test_inputs
-from models.stacking.inputs import training_inputs
 from oof.table import MEAN, PLAIN, SWAPPED, write, write_test
+from tests.models.stacking.battles import battles
 
 IDS = list("abcd")
 FOLDS = pd.DataFrame({"id": IDS, "fold": [0, 1, 0, 1], "group": IDS})
@@ -22,15 +23,48 @@ def test_a_battle_read_in_one_order_only_has_no_disagreement_of_the_orders(tmp_p
     write_table(
         tmp_path / "features.parquet", pd.DataFrame({"id": IDS, "words": np.arange(4.0)}), {"swap": {"words": "same"}}
     )
-    meta, probabilities, covered = training_inputs(
-        {"base": tmp_path / "base.parquet"}, tmp_path / "features.parquet", FOLDS
-    )
+    bases = {"base": tmp_path / "base.parquet"}
+    training = training_inputs(bases, tmp_path / "features.parquet", FOLDS, np.array([0, 1, 2, 0]))
     test = read_test_inputs({"base": tmp_path / "base.test.parquet"}, tmp_path / "features.parquet", FOLDS["id"])
-    assert covered.all()
-    assert np.array_equal(probabilities["base"], variants[MEAN])
-    for found in (meta, test):
+    assert np.array_equal(training.probabilities["base"], variants[MEAN])
+    for found in (training.data.meta, test):
         values = dict(zip(found.disagreement.even.names, found.disagreement.even.values.T, strict=True))
         assert set(values) == {"base_position_tilt", "base_order_gap"}
         for column in values.values():
             assert (column[[1, 2]] == 0).all()
             assert (column[[0, 3]] != 0).all()
+
+
+def test_battles_that_a_base_does_not_cover_are_left_out_of_everything(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name, missing in (("one", []), ("two", [1, 3])):
+        values = generator.dirichlet([1, 1, 1], 4)
+        values[missing] = np.nan
+        stamp = {"train_seconds": 3.0, "inference_seconds": 0.5} if name == "one" else {"train_seconds": None}
+        write(tmp_path / f"{name}.parquet", FOLDS, {MEAN: values}, stamp)
+    columns = pd.DataFrame({"id": IDS, "words": np.arange(4.0)})
+    write_table(tmp_path / "features.parquet", columns, {"swap": {"words": "same"}})
+    bases = {name: tmp_path / f"{name}.parquet" for name in ("one", "two")}
+    training = training_inputs(bases, tmp_path / "features.parquet", FOLDS, np.array([0, 1, 2, 0]))
+    assert training.covered.tolist() == [True, False, True, False]
+    assert len(training.data) == len(training.probabilities["one"]) == 2
+    assert training.data.labels.tolist() == [0, 2]
+    assert training.data.groups is not None
+    assert training.data.groups.tolist() == ["a", "c"]
+    assert training.data.meta.features.even.values[:, 0].tolist() == [0, 2]
+    assert training.seconds == {"one": 3.5}
+    everything = training.of_all(training.probabilities["one"])
+    assert np.isnan(everything).all(axis=1).tolist() == [False, True, False, True]
+    left_out, few, missing = training.notes()
+    assert left_out == "2 of 4 battles are left out, as their folds were not run by every base"
+    assert few.startswith("warning: 2 battles are too few")
+    assert missing.startswith(
+        "warning: no battle has the vote winner_model_b; its probability is a guess of about 1 in 5"
+    )
+
+
+def test_enough_battles_of_all_classes_are_worth_no_note() -> None:
+    data = battles(200)
+    assert TrainingInputs(data, {}, np.ones(200, dtype=bool), {}).notes() == []
+    fewer = data.rows(np.arange(199))
+    assert len(TrainingInputs(fewer, {}, np.ones(199, dtype=bool), {}).notes()) == 1

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
@@ -6,8 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
 from models.stacking import logistic_solver
+from models.stacking.contrasts import from_logits, to_logits
 from models.stacking.logistic import Regression, Strength, choose_strength
-from models.stacking.logistic_solver import Linear, Scaler, from_logits, newton, to_logits
+from models.stacking.logistic_solver import Linear, Scaler, newton
 from models.stacking.meta_features import Block, Parts, make_meta
 from oof.probabilities import softmax
 from tests.models.stacking.battles import battles, raw_battles
@@ -47,10 +50,11 @@ def test_without_penalty_it_is_scikit_learns_multinomial_regression() -> None:
 
 
 def test_rows_in_chunks_give_what_they_give_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    meta, labels, _ = battles(300)
+    data = battles(300)
+    meta, labels = data.meta, data.labels
 
     def logits() -> np.ndarray:
-        return Regression.fit(meta, labels, Strength(20.0), features=True, position=True).logits(meta)
+        return Regression.fit(meta, labels, Strength(20.0), features=True).logits(meta)
 
     at_once = logits()
     monkeypatch.setattr(logistic_solver, "CHUNK", 77)
@@ -66,17 +70,17 @@ def test_separable_votes_do_not_diverge() -> None:
     assert np.isfinite(found).all()
 
 
-def test_an_infinite_crossing_is_training_on_both_orders() -> None:
-    """The tied model equals the free one on battles in both orders, weight ½ each."""
-    meta, labels, _ = battles(300)
-    strength = Strength(penalty=20.0)
-    tied = Regression.fit(meta, labels, strength, features=True, position=False)
+def test_a_symmetric_regression_exchanges_with_the_battles() -> None:
+    data = battles(300)
+    meta, labels = data.meta, data.labels
+    tied = Regression.fit(meta, labels, Strength(20.0, symmetric=True), features=True)
     np.testing.assert_allclose(swap_probabilities(tied.logits(meta.exchanged())), tied.logits(meta), atol=1e-10)
 
 
 def test_a_huge_penalty_leaves_the_offset() -> None:
-    meta, labels, _ = battles(300)
-    model = Regression.fit(meta, labels, Strength(1e12, 1.0), features=False, position=True)
+    data = battles(300)
+    meta, labels = data.meta, data.labels
+    model = Regression.fit(meta, labels, Strength(1e12), features=False)
     np.testing.assert_allclose(softmax(model.logits(meta)), softmax(model.pool.logits(meta)), atol=1e-3)
 
 
@@ -94,21 +98,23 @@ def test_scaler_clips_standardises_and_drops_constants() -> None:
 
 def test_other_columns_than_those_of_the_fit_are_refused() -> None:
     odd, even = Block(("x",), np.array([[0.0], [1.0], [2.0]])), Block(("y",), np.array([[1.0], [0.0], [3.0]]))
-    model = Linear.fit(Parts(odd, even), np.array([0, 1, 2]), np.zeros((3, 3)), 1.0, 1.0)
+    model = Linear.fit(Parts(odd, even), np.array([0, 1, 2]), np.zeros((3, 3)), 1.0, False)
     with pytest.raises(BadInput, match="columns"):
         model.logits(Parts(even, odd), np.zeros((3, 3)))
 
 
 def test_useless_features_are_penalised_more_than_useful_ones() -> None:
-    meta, labels, folds = battles(600)
-    useful = choose_strength(meta, labels, folds, True, (10.0,), 600)
+    data = battles(600)
+    useful = choose_strength(data, True, (False,), 600)
     given, _ = raw_battles(600)
     rng = np.random.default_rng(0)
     for i in range(30):
         given["features"][f"noise_{i}"] = rng.normal(size=600)
         given["swap"][f"noise_{i}"] = "negate"
-    assert choose_strength(make_meta(**given), labels, folds, True, (10.0,), 600).penalty > useful.penalty
-    assert choose_strength(meta, labels, np.zeros(600), True, (10.0,), 600) == Strength(crossing=10.0)
+    noisy = replace(data, meta=make_meta(**given))
+    assert choose_strength(noisy, True, (False,), 600).penalty > useful.penalty
+    one_fold = replace(data, folds=np.zeros(600))
+    assert choose_strength(one_fold, True, (True, False), 600) == Strength(symmetric=True)
 
 
 def test_softmax_survives_large_logits() -> None:

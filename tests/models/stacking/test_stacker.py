@@ -1,6 +1,7 @@
 """Guards of the nested procedure: nothing that is scored was learnt from, and nothing added does much harm."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
+from models.stacking import selection, smoothing
 from models.stacking.blend import optimal_blend
-from models.stacking.boosting_cv import cross_fitted
-from models.stacking.candidates import choose, fit
-from models.stacking.meta_features import Meta, make_meta
-from models.stacking.settings import CANDIDATES, STACK, Stack
+from models.stacking.candidates import fit
+from models.stacking.inner_cv import cross_fitted
+from models.stacking.level1_data import Level1Data
+from models.stacking.meta_features import make_meta
+from models.stacking.selection import choose
+from models.stacking.settings import CANDIDATES, STACK
 from models.stacking.stacker import Nested, describe, leave_one_out, stack
 from oof.metrics import log_loss, paired_standard_error, row_losses
 from oof.probabilities import softmax
@@ -21,18 +25,18 @@ from tests.models.stacking.battles import QUICK, battles, raw_battles
 
 
 @pytest.fixture(scope="module")
-def nested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Nested, Meta, np.ndarray, np.ndarray]:
-    meta, labels, folds = battles(600, orders=True)
+def nested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Nested, Level1Data]:
+    data = battles(600, orders=True)
     journal = tmp_path_factory.mktemp("stack") / "study.journal"
-    return stack(meta, labels, folds, QUICK, journal), meta, labels, folds
+    return stack(data, QUICK, journal), data
 
 
 def _losses(result: Nested, labels: np.ndarray) -> Mapping[str, float]:
     return {name: log_loss(values, labels) for name, values in result.probabilities.items()}
 
 
-def test_every_candidate_competes_on_every_row(nested: tuple[Nested, Meta, np.ndarray, np.ndarray]) -> None:
-    result, _, labels, _ = nested
+def test_every_candidate_competes_on_every_row(nested: tuple[Nested, Level1Data]) -> None:
+    result, labels = nested[0], nested[1].labels
     assert set(result.probabilities) == {*CANDIDATES, STACK}
     for values in result.probabilities.values():
         np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-12)
@@ -42,9 +46,9 @@ def test_every_candidate_competes_on_every_row(nested: tuple[Nested, Meta, np.nd
 
 
 def test_the_stack_is_the_candidate_chosen_outside_the_fold(
-    nested: tuple[Nested, Meta, np.ndarray, np.ndarray],
+    nested: tuple[Nested, Level1Data],
 ) -> None:
-    result, _, labels, folds = nested
+    result, labels, folds = nested[0], nested[1].labels, nested[1].folds
     for fold, fitted in result.outer.items():
         held = folds == fold
         np.testing.assert_array_equal(result.probabilities[STACK][held], result.probabilities[fitted.chosen][held])
@@ -56,43 +60,55 @@ def test_the_stack_is_the_candidate_chosen_outside_the_fold(
     assert set(result.seconds()) == set(CANDIDATES)
 
 
-def test_a_changed_vote_does_not_reach_the_predictions_of_its_fold(
-    nested: tuple[Nested, Meta, np.ndarray, np.ndarray], tmp_path: Path
+def test_what_helps_tiny_data_leaves_larger_data_alone(
+    nested: tuple[Nested, Level1Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result, meta, labels, folds = nested
-    changed = labels.copy()
+    result, data = nested
+    monkeypatch.setattr(smoothing, "FEWEST_VOTES", 0)
+    monkeypatch.setattr(selection, "MINIMUM_BATTLES", 0)
+    without = stack(data, QUICK, tmp_path / "study.journal")
+    assert without.shipped == result.shipped
+    for name, values in result.probabilities.items():
+        np.testing.assert_array_equal(without.probabilities[name], values)
+
+
+def test_a_changed_vote_does_not_reach_the_predictions_of_its_fold(
+    nested: tuple[Nested, Level1Data], tmp_path: Path
+) -> None:
+    result, data = nested
+    folds, changed = data.folds, data.labels.copy()
     changed[folds == 3] = (changed[folds == 3] + 1) % 3
-    other = stack(meta, changed, folds, QUICK, tmp_path / "study.journal")
+    other = stack(replace(data, labels=changed), QUICK, tmp_path / "study.journal")
     for name, values in result.probabilities.items():
         np.testing.assert_array_equal(values[folds == 3], other.probabilities[name][folds == 3])
     assert np.abs(result.probabilities[STACK] - other.probabilities[STACK]).max() > 1e-3
 
 
 def test_shuffled_votes_are_not_predicted(tmp_path: Path) -> None:
-    meta, labels, folds = battles(600)
-    shuffled = np.random.default_rng(5).permutation(labels)
-    result = stack(meta, shuffled, folds, QUICK, tmp_path / "study.journal")
+    data = battles(600)
+    shuffled = np.random.default_rng(5).permutation(data.labels)
+    result = stack(replace(data, labels=shuffled), QUICK, tmp_path / "study.journal")
     mine, prior = (row_losses(result.probabilities[name], shuffled) for name in (STACK, "prior"))
     assert mine.mean() >= prior.mean() - 2 * paired_standard_error(mine, prior)
 
 
 def test_symmetric_stacks_exchange_with_the_battles(tmp_path: Path) -> None:
-    meta, labels, folds = battles(400, orders=True, bias=0.5)
+    data = battles(400, orders=True, bias=0.5)
     settings = QUICK.model_copy(update={"symmetric": True})
-    fitted = fit(meta, labels, folds, settings, tmp_path / "study.journal", "all")
-    fresh, _, _ = battles(200, seed=8, orders=True)
+    fitted = fit(data, settings, tmp_path / "study.journal", "all")
+    fresh = battles(200, seed=8, orders=True).meta
     for name, model in fitted.models.items():
         back = swap_probabilities(softmax(model.logits(fresh.exchanged())))
         np.testing.assert_allclose(back, softmax(model.logits(fresh)), atol=1e-6, err_msg=name)
 
 
 def test_a_position_bias_is_learnt_unless_symmetry_is_asked_for(tmp_path: Path) -> None:
-    meta, labels, folds = battles(400, bias=0.7)
+    data = battles(400, bias=0.7)
     losses = {}
     for setting in (True, "auto"):
         settings = QUICK.model_copy(update={"symmetric": setting})
-        result = stack(meta, labels, folds, settings, tmp_path / f"{setting}.journal")
-        losses[setting] = log_loss(result.probabilities[STACK], labels)
+        result = stack(data, settings, tmp_path / f"{setting}.journal")
+        losses[setting] = log_loss(result.probabilities[STACK], data.labels)
     assert losses["auto"] < losses[True] - 0.02
 
 
@@ -101,7 +117,7 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> float:
     """The stack's loss on 1,500 battles without a useless base."""
     given, labels = raw_battles(1500)
     journal = tmp_path_factory.mktemp("stack") / "study.journal"
-    found = stack(make_meta(given["probabilities"]), labels, np.arange(1500) % 5, QUICK, journal)
+    found = stack(Level1Data(make_meta(given["probabilities"]), labels, np.arange(1500) % 5), QUICK, journal)
     return log_loss(found.probabilities[STACK], labels)
 
 
@@ -119,34 +135,32 @@ def test_a_useless_base_hurts_little(kind: str, without: float, tmp_path: Path) 
         kind == "duplicate"
         or log_loss(useless, labels) > log_loss(np.tile([0.35, 0.35, 0.3], (1500, 1)), labels) - 0.02
     )
-    more = stack(make_meta({**bases, "useless": useless}), labels, folds, QUICK, tmp_path / "study.journal")
+    more = stack(Level1Data(make_meta({**bases, "useless": useless}), labels, folds), QUICK, tmp_path / "study.journal")
     assert log_loss(more.probabilities[STACK], labels) <= without + 0.0005
 
 
-def test_one_base_without_features_is_enough(tmp_path: Path) -> None:
-    meta, labels, folds = battles(300)
-    result = stack(make_meta({"good": softmax(meta.logs[0])}), labels, folds, QUICK, tmp_path / "study.journal")
+def test_one_base_without_features_is_leading_folds(tmp_path: Path) -> None:
+    data = battles(300)
+    data = replace(data, meta=make_meta({"good": softmax(data.meta.logs[0])}))
+    result = stack(data, QUICK, tmp_path / "study.journal")
     assert "features" not in result.probabilities
-    losses = _losses(result, labels)
+    losses = _losses(result, data.labels)
     assert losses[STACK] < losses["prior"]
 
 
 def test_two_folds_are_stacked_without_tuning_and_one_is_refused(tmp_path: Path) -> None:
-    meta, labels, folds = battles(300)
-    half = folds % 2
-    result = stack(meta, labels, half, QUICK, tmp_path / "study.journal")
+    data = battles(300)
+    result = stack(replace(data, folds=data.folds % 2), QUICK, tmp_path / "study.journal")
     assert {fitted.chosen for fitted in result.outer.values()} == {"blend"}
     np.testing.assert_array_equal(result.probabilities["booster"], result.probabilities["regression"])
     with pytest.raises(BadInput, match="two folds"):
-        stack(meta, labels, np.zeros(300, dtype=int), QUICK, tmp_path / "study.journal")
+        stack(replace(data, folds=np.zeros(300, dtype=int)), QUICK, tmp_path / "study.journal")
 
 
-def test_processes_give_what_one_process_gives(
-    nested: tuple[Nested, Meta, np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    result, meta, labels, folds = nested
+def test_processes_give_what_one_process_gives(nested: tuple[Nested, Level1Data], tmp_path: Path) -> None:
+    result, data = nested
     settings = QUICK.model_copy(update={"workers": 2})
-    parallel = stack(meta, labels, folds, settings, tmp_path / "study.journal")
+    parallel = stack(data, settings, tmp_path / "study.journal")
     np.testing.assert_array_equal(parallel.probabilities[STACK], result.probabilities[STACK])
 
 
@@ -180,16 +194,23 @@ def test_leaving_out_shows_what_a_base_is_worth() -> None:
     assert abs(found["noise"]) < 0.002
     pair = leave_one_out({"good": bases["good"], "noise": noise}, labels, folds, QUICK)
     metas = make_meta({"noise": noise}), make_meta({"good": bases["good"], "noise": noise})
-    alone, both = (cross_fitted(partial(optimal_blend, position=True), meta, labels, folds) for meta in metas)
+    alone, both = (
+        cross_fitted(partial(optimal_blend, symmetric=False), Level1Data(meta, labels, folds)) for meta in metas
+    )
     assert pair["good"] == pytest.approx(log_loss(softmax(alone), labels) - log_loss(softmax(both), labels))
     assert pair["good"] > 0.02
     assert leave_one_out({"good": bases["good"]}, labels, folds, QUICK) == {}
 
 
-def test_settings_refuse_what_cannot_be() -> None:
-    with pytest.raises(ValueError, match="not ordered"):
-        Stack(learning_rate=(0.1, 0.01))
-    with pytest.raises(ValueError, match="trials"):
-        Stack(trials=0)
-    assert Stack(symmetric=True).symmetric is True
-    assert Stack().symmetric == "auto"
+def test_on_few_rows_the_prior_is_chosen_unless_a_lead_is_proven() -> None:
+    rng = np.random.default_rng(0)
+    prior = rng.uniform(0.9, 1.3, 400)
+    lucky = prior - 0.02 + rng.normal(scale=0.5, size=400)
+    lucky += prior.mean() - lucky.mean() - 0.01  # ahead, but within the noise
+    better = prior - 0.1 + rng.normal(scale=0.1, size=400)
+    assert choose({"prior": prior, "mix": lucky}) == "mix"  # on many rows the prior is no fallback
+    few = {name: values[::4] for name, values in {"prior": prior, "better": better}.items()}
+    close = few["prior"] - 0.01 + rng.normal(scale=0.5, size=100)
+    assert choose({"prior": few["prior"], "mix": close - close.mean() + few["prior"].mean() - 0.01}) == "prior"
+    assert choose({"prior": few["prior"], "mix": few["better"]}) == "mix"
+    assert choose({"prior": few["prior"], "mix": few["prior"] + 1.0, "equal_blend": few["better"]}) == "equal_blend"

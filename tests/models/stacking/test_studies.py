@@ -10,15 +10,15 @@ import pytest
 
 from battles.errors import BadInput
 from models.stacking.stacker import stack
-from models.stacking.studies import finished, open_storage, open_study
+from models.stacking.studies import StudySpec, check_writers, finished, open_storage, open_study
 from tests.models.stacking.battles import QUICK, battles
 
 
 def test_a_study_is_found_again_in_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
-    study = open_study(url, "a", 0, [{"x": 0.5}], {"rows": 3})
+    study = open_study(StudySpec(url, "a", [{"x": 0.5}], {"rows": 3}), seed=0)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
-    again = open_study(url, "a", 0, [{"x": 0.1}], {"rows": 4})
+    again = open_study(StudySpec(url, "a", [{"x": 0.1}], {"rows": 4}), seed=0)
     assert again.user_attrs["rows"] == 3
     assert len(again.trials) == 2
     assert finished(again)[0].value == min(trial.value or 0.0 for trial in again.trials)
@@ -30,6 +30,13 @@ def test_a_study_is_found_again_in_a_database(tmp_path: Path) -> None:
 def test_a_storage_that_cannot_be_opened_is_refused(url: str) -> None:
     with pytest.raises(BadInput, match=r"STORAGE: cannot be opened \(.*postgresql://user@host/database"):
         open_storage(url)
+
+
+def test_several_writers_are_refused_where_they_would_lock_each_other_out() -> None:
+    for storage, workers in (("sqlite:///studies.db", 1), ("postgresql://user@host/database", 8), ("", 8)):
+        check_writers(storage, workers)
+    with pytest.raises(BadInput, match=r"SQLite does not bear 2 writers.*give WORKERS=1"):
+        check_writers("sqlite:///studies.db", 2)
 
 
 @pytest.fixture
@@ -61,10 +68,10 @@ def postgres(tmp_path: Path) -> Iterator[str]:
 
 
 def test_processes_share_a_database_and_get_what_a_journal_gives(postgres: str, tmp_path: Path) -> None:
-    meta, labels, folds = battles(300)
+    data = battles(300)
     settings = QUICK.model_copy(update={"workers": 2})
-    kept = stack(meta, labels, folds, settings, postgres, study="mine-")
-    expected = stack(meta, labels, folds, settings, tmp_path / "study.journal")
+    kept = stack(data, settings, postgres, study="mine-")
+    expected = stack(data, settings, tmp_path / "study.journal")
     for name, values in expected.probabilities.items():
         np.testing.assert_array_equal(kept.probabilities[name], values)
     names = optuna.get_all_study_names(open_storage(postgres))

@@ -9,19 +9,19 @@ from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from models.stacking.blend import optimal_blend
-from models.stacking.boosting_cv import InnerFold, grow, inner_folds
-from models.stacking.residual_booster import fixed_params
-from models.stacking.studies import open_study
-from models.stacking.tuning import FIRST, Tuned, _watch, first_recipes, suggest, tune
+from models.stacking.boosting_cv import InnerFold, boost_cv, inner_folds
+from models.stacking.residual_booster import Design, fixed_params
+from models.stacking.studies import StudySpec, open_study
+from models.stacking.tuning import FIRST, Tuned, _pruning, first_recipes, suggest, tune
 from oof.metrics import log_loss
 from tests.models.stacking.battles import QUICK, battles
 
 
 @pytest.fixture(scope="module")
 def inner() -> list[InnerFold]:
-    meta, labels, folds = battles(300)
+    data = battles(300)
     params = fixed_params(QUICK.seed, 1, QUICK.max_bin)
-    return inner_folds(lambda m, y: optimal_blend(m, y, True), meta, labels, folds, True, params)
+    return inner_folds(lambda m, y: optimal_blend(m, y, symmetric=False), data, Design(True, True), params)
 
 
 def _study(journal: Path) -> optuna.Study:
@@ -30,7 +30,8 @@ def _study(journal: Path) -> optuna.Study:
 
 def _tune(inner: list[InnerFold], journal: Path, trials: int, bag: int = 1) -> Tuned:
     settings = QUICK.model_copy(update={"trials": trials, "bag": bag})
-    return tune(inner, len(inner), settings, journal, "a", first_recipes(settings, randomised=True), {"rows": 300})
+    spec = StudySpec(journal, "a", first_recipes(settings, randomised=True), {"rows": 300})
+    return tune(inner, len(inner), settings, spec)
 
 
 def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -
     assert tuned.loss == study.best_value
     assert study.user_attrs["rows"] == 300
     assert f"Best trial: {study.best_trial.number}" in get_note(study)
-    labels = battles(300)[1]
+    labels = battles(300).labels
     assert log_loss(tuned.probabilities, labels) == pytest.approx(tuned.loss, abs=1e-6)
 
 
@@ -93,17 +94,17 @@ def test_a_killed_trials_params_are_tried_again(inner: list[InnerFold], tmp_path
 
 
 def test_a_hopeless_trial_is_pruned_and_one_that_learns_slowly_is_not(tmp_path: Path) -> None:
-    study = open_study(tmp_path / "study.journal", "a", 0, [], {})
+    study = open_study(StudySpec(tmp_path / "study.journal", "a", [], {}), seed=0)
     for _ in range(5):
         trial = study.ask()
-        watch = _watch(trial, 0.1)
+        watch = _pruning(trial, 0.1)
         for rounds in range(1, 51):
             watch(rounds, 1.0 - 0.01 * rounds * 0.1)
         study.tell(trial, 0.95)
-    slow = _watch(study.ask(), 0.01)
+    slow = _pruning(study.ask(), 0.01)
     for rounds in range(1, 501):  # the same losses at the same sums of learning rates
         slow(rounds, 1.0 - 0.01 * rounds * 0.01)
-    hopeless = _watch(study.ask(), 0.1)
+    hopeless = _pruning(study.ask(), 0.1)
     for rounds in range(1, 5):
         hopeless(rounds, 1.0)
     with pytest.raises(optuna.TrialPruned):
@@ -114,14 +115,14 @@ def test_trials_that_are_compared_on_one_inner_fold_end_in_recipes_of_all(
     inner: list[InnerFold], tmp_path: Path
 ) -> None:
     settings = QUICK.model_copy(update={"trials": 2})
-    tuned = tune(inner, 1, settings, tmp_path / "study.journal", "a", first_recipes(settings, True), {})
+    tuned = tune(inner, 1, settings, StudySpec(tmp_path / "study.journal", "a", first_recipes(settings, True), {}))
     trials = _study(tmp_path / "study.journal").trials
     assert [len(trial.user_attrs["fold_losses"]) for trial in trials] == [1, 1]
     # What becomes of the best one is seen on all of them.
     assert tuned.probabilities.shape == (300, 3)
     assert np.isfinite(tuned.probabilities).all()
     recipe = tuned.recipes[0]
-    assert recipe.rounds == grow(inner, recipe.params, settings.rounds, settings.patience).rounds
+    assert recipe.rounds == boost_cv(inner, recipe.params, settings.rounds, settings.patience).rounds
 
 
 def test_the_same_seed_draws_the_same_trials(inner: list[InnerFold], tmp_path: Path) -> None:
