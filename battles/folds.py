@@ -11,6 +11,9 @@ from battles.errors import BadInput
 from battles.files import content_hash
 from battles.schema import ID, Turns, labels, turns
 
+# A base is scored on every fold, and there is no spread over a single battle.
+MIN_FOLD_ROWS = 2
+
 _TURN_END = "\x1e"
 
 
@@ -48,9 +51,12 @@ def split(votes: np.ndarray, groups: pd.Series, folds: int, seed: int) -> np.nda
         warnings.filterwarnings("ignore", message="The least populated class")
         for number, (_, held_out) in enumerate(splitter.split(np.zeros(len(votes)), votes, shared)):
             fold[held_out] = number
-    empty = folds - len(np.unique(fold))
-    if empty:
-        raise BadInput(f"prepare.folds: {folds}, but {empty} of them would be empty; choose fewer folds")
+    smallest = int(np.bincount(fold, minlength=folds).min())
+    if smallest < MIN_FOLD_ROWS:
+        raise BadInput(
+            f"prepare.folds: {folds}, but the smallest of them would have {smallest} of {len(fold)} battles and each "
+            f"needs {MIN_FOLD_ROWS}; choose fewer folds or give more battles of other prompts"
+        )
     return fold
 
 

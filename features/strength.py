@@ -16,6 +16,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
+from scipy.special import expit
 
 from battles.schema import MODELS, labels
 from features.settings import Features
@@ -27,6 +28,7 @@ _CHUNK = 2000
 # Standardised style columns are clipped here: an extreme text must not dominate a prediction.
 _CLIP = 4.0
 _STEPS, _TOLERANCE = 200, 1e-5
+_NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,23 @@ def bradley_terry(first: np.ndarray, second: np.ndarray, votes: np.ndarray, mode
     """Log-odds ratings, shape (models,), of numbered models from votes (0: first wins, 1: second, 2: tie).
 
     A tie counts half for each; `ridge` is the precision of a normal prior around 0, which also keeps models
-    without a battle at 0 and unbeaten ones finite. Newton's method on a strictly concave likelihood.
+    without a battle at 0 and unbeaten ones finite. Newton's method on a strictly concave likelihood; the Hessian is a
+    graph Laplacian with an entry for each pair that met, so conjugate gradients solve for thousands of models.
     """
-    won = np.array([1.0, 0.0, 0.5])[votes]
+    pairs, pair = np.unique(first.astype(np.int64) * models + second, return_inverse=True)
+    one, other = np.divmod(pairs, models)
+    battles = np.bincount(pair)
+    won = np.bincount(pair, np.array([1.0, 0.0, 0.5])[votes])
+    edges = (np.concatenate([one, other]), np.concatenate([other, one]))
     ratings = np.zeros(models)
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(ratings[second] - ratings[first]))
-        surprise, weight = won - chance, chance * (1 - chance)
-        gradient = np.bincount(first, surprise, models) - np.bincount(second, surprise, models) - ridge * ratings
-        hessian = np.diag(np.bincount(first, weight, models) + np.bincount(second, weight, models) + ridge)
-        np.add.at(hessian, (first, second), -weight)
-        np.add.at(hessian, (second, first), -weight)
-        step = np.linalg.solve(hessian, gradient)
+    for _ in range(_NEWTON_STEPS):
+        chance = expit(ratings[one] - ratings[other])
+        surprise, weight = won - battles * chance, battles * chance * (1 - chance)
+        gradient = np.bincount(one, surprise, models) - np.bincount(other, surprise, models) - ridge * ratings
+        diagonal = np.bincount(one, weight, models) + np.bincount(other, weight, models) + ridge
+        laplacian = sparse.csr_array((np.concatenate([-weight, -weight]), edges), shape=(models, models))
+        hessian = laplacian + sparse.diags_array(diagonal)
+        step, _ = cg(hessian, gradient, rtol=1e-10, atol=1e-13, M=sparse.diags_array(1 / diagonal))
         ratings += step
         if np.abs(step).max() < 1e-9:
             break
