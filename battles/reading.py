@@ -157,19 +157,24 @@ def _csv_rows(path: Path, voted: bool) -> Iterator[Row]:
                         f"{path}: row {number}, id {shown(fields[0], 40)}: {len(fields)} fields, the header has "
                         f"{len(header)}; put texts into double quotes and double the quotes inside them"
                     )
-                for name, field in zip(header, fields, strict=True):
-                    # Bytes that are no UTF-8 were decoded to lone surrogates, which a CSV cannot hold otherwise.
-                    if not is_utf8(field):
-                        raise BadInput(
-                            f"{path}: row {number}, id {shown(fields[header.index(ID)], 40)}, column {shown(name).strip("'")}: "
-                            f"{shown(field)} is not UTF-8; {_FIX_UTF8}"
-                        )
+                _refuse_not_utf8(path, number, header, fields)
                 yield dict(zip(header, fields, strict=True))
         except csv.Error as error:
             raise BadInput(
                 f"{path}: row {number + 1}: not valid CSV ({error}); put texts into double quotes, double the quotes "
                 "inside them, and check that the file is whole"
             ) from None
+
+
+def _refuse_not_utf8(path: Path, number: int, header: Sequence[str], fields: Sequence[str]) -> None:
+    # Bytes that are no UTF-8 were decoded to lone surrogates, which a CSV cannot hold otherwise.
+    for name, field in zip(header, fields, strict=True):
+        if not is_utf8(field):
+            column = shown(name).strip("'")
+            raise BadInput(
+                f"{path}: row {number}, id {shown(fields[header.index(ID)], 40)}, column {column}: "
+                f"{shown(field)} is not UTF-8; {_FIX_UTF8}"
+            )
 
 
 def _jsonl_rows(path: Path, voted: bool) -> Iterator[Row]:
