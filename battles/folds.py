@@ -38,8 +38,8 @@ def make_folds(table: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
 def split(votes: np.ndarray, groups: pd.Series, folds: int, seed: int) -> np.ndarray:
     """Fold numbers (n,), int64, 0 … folds-1: stratified by votes (n,), no group in two folds.
 
-    By scikit-learn's `StratifiedGroupKFold`, or its faster `StratifiedKFold` where no two battles share a group. Raises
-    BadInput when the battles or their groups are too few for every fold to get some.
+    Uses scikit-learn's `StratifiedGroupKFold`, or the faster `StratifiedKFold` where no two battles share a group.
+    Raises BadInput when the battles or their groups are too few for every fold to get MIN_FOLD_ROWS of them.
     """
     _refuse_too_few(votes, groups, folds)
     kind = StratifiedKFold if groups.is_unique else StratifiedGroupKFold
@@ -76,5 +76,5 @@ def _refuse_too_few(votes: np.ndarray, groups: pd.Series, folds: int) -> None:
 
 
 def fold_hash(folds: pd.DataFrame) -> str:
-    """The hash of the split: ids and folds in order. What was made on another split has another hash."""
+    """The hash of the split: ids and folds in order. Artefacts of another split carry another hash."""
     return content_hash([folds[ID].tolist(), folds["fold"].tolist()])

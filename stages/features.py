@@ -13,9 +13,9 @@ from stages.common import guarded, has_test, run_argument, section
 def main() -> None:
     run = run_argument("Makes the handcrafted features of a run's battles.")
     settings, digest = section(run, "features", Features)
-    room, folder = RunPaths(run).battles, RunPaths(run).features
-    train, folds = read_table(room / "train.parquet"), read_table(room / "folds.parquet")
-    test = read_table(room / "test.parquet") if has_test(run) else None
+    battles, folder = RunPaths(run).battles, RunPaths(run).features
+    train, folds = read_table(battles / "train.parquet"), read_table(battles / "folds.parquet")
+    test = read_table(battles / "test.parquet") if has_test(run) else None
 
     features, features_test, swap = build(train, folds, test, settings)
 

@@ -11,7 +11,7 @@ from features.table import build, handcrafted
 from tests.battles.strategies import Battle, battles, table
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=40)
 @given(rows=battles())
 def test_columns_are_finite_and_do_what_they_declare_when_a_and_b_are_exchanged(rows: list[Battle]) -> None:
     frame = table(rows)
@@ -25,7 +25,7 @@ def test_columns_are_finite_and_do_what_they_declare_when_a_and_b_are_exchanged(
     pd.testing.assert_frame_equal(swap_columns(values, swap), swapped, check_exact=True)
 
 
-@settings(derandomize=True, deadline=None, max_examples=15)
+@settings(derandomize=True, deadline=None, max_examples=10)
 @given(rows=battles(min_size=8, max_size=12))
 def test_strength_is_finite_and_exchanges_with_the_responses(rows: list[Battle]) -> None:
     # Few names, so that models meet again; a fold for each half of the rows.
