@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,52 +16,73 @@ UNKNOWN_MODEL = "unknown"
 _VOTES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 # What a column of rounded probabilities may miss.
 _ROUNDED = 1e-3
+# Line breaks and other control characters, which no line of a CSV keeps safely.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_FLOAT_ID = re.compile(r"-?\d+\.0+")
 _LIST_FIX = 'write a JSON list of turns, such as ["Hello"]'
 
 
 class RowError(ValueError):
-    """What is wrong with one row: the column(s), the value found and the fix. The reader adds file and row."""
+    """What is wrong with one row: the column(s), the value and the fix. The reader adds file and row."""
 
     def __init__(self, column: str, problem: str) -> None:
         super().__init__(f"column {column}: {problem}")
 
 
 def shown(value: Any, width: int = 60) -> str:
-    """A value as it may be printed anywhere: one line, ASCII only, at most `width` characters."""
+    """A value as it may be printed anywhere: one line, ASCII only, cut to `width` characters with its length said."""
     # A response may have megabytes: cut before the escapes are made.
-    text = ascii(value[:width]) if isinstance(value, str) else ascii(value)
-    cut = len(text) > width or (isinstance(value, str) and len(value) > width)
-    return text[:width] + "..." if cut else text
+    text = ascii(value[:width]) if isinstance(value, str | bytes) else ascii(value)
+    size = len(value) if isinstance(value, str | bytes) else len(text)
+    return f"{text[:width]}... ({size:,} characters)" if max(size, len(text)) > width else text
 
 
-def missing_columns(found: Sequence[str], voted: bool) -> str:
-    """Why the columns `found` do not make a training (`voted`) or a test file, in one line; empty when they do."""
-    twice = sorted({name for name in found if list(found).count(name) > 1})
+def missing_columns(names: Sequence[str], voted: bool) -> str:
+    """Why the columns `names` do not make a training (`voted`) or a test file, in one line; empty when they do."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         return f"column {shown(twice[0])} occurs twice; keep one"
-    missing = [name for name in (TRAINING_COLUMNS if voted else TEST_COLUMNS) if name not in found]
+    missing = [name for name in (TRAINING_COLUMNS if voted else TEST_COLUMNS) if name not in names]
     if not missing:
         return ""
-    names = ", ".join(missing)
-    line = f"column{'s'[: len(missing) > 1]} {names} missing, found {shown(', '.join(found), 160)}; "
-    if len(found) == 1 and any(mark in found[0] for mark in ";\t|"):
+    line = f"column{'s'[: len(missing) > 1]} {', '.join(missing)} missing, found {shown(', '.join(names), 160)}; "
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
         return line + "separate the fields with commas"
     if voted and set(missing) <= set(WINNERS):
         return line + "a training file needs the votes; battles without votes go into the test file (TEST=)"
-    return line + "add them, named just so" if len(missing) > 1 else line + "add it, named just so"
+    return line + ("add them with exactly these names" if len(missing) > 1 else "add it with exactly this name")
+
+
+def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object (`object_pairs_hook`) whose keys all differ; json.loads would keep the last. Raises RowError."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise RowError(shown(key), "the key occurs twice in the object; keep one")
+    return row
 
 
 def check_id(value: Any) -> str:
     """The id as a string: text exactly as it is, an integer in decimal. Raises RowError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, float | bytes):
+        kind = "a float" if isinstance(value, float) else "bytes"
+        raise RowError(ID, f"{shown(value)} is {kind}; write ids as text or integers, and give every battle one")
     if not isinstance(value, str):
         raise RowError(ID, f"{shown(value)} is neither text nor an integer; give the battle an id")
     if not value.strip():
         raise RowError(ID, f"{shown(value)} is empty; give the battle an id")
     if not is_utf8(value):
         raise RowError(ID, f"{shown(value)} holds half of a surrogate pair; use an id that UTF-8 can hold")
+    if _CONTROL.search(value):
+        raise RowError(ID, f"{shown(value)} holds a line break or a control character; use an id of one line")
     return value
+
+
+def are_float_ids(ids: Sequence[str]) -> bool:
+    """Whether all ids look like `17.0`: integers that a program turned into floats, as pandas does for gaps."""
+    return all(map(_FLOAT_ID.fullmatch, ids))
 
 
 def check_text(column: str, value: Any) -> str:
@@ -76,24 +99,24 @@ def check_text(column: str, value: Any) -> str:
 
 def check_model(column: str, value: Any) -> str:
     """The model's name; a missing one is `unknown`, as the competition writes it. Raises RowError."""
-    if value is None or value == "":
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNKNOWN_MODEL
     if not isinstance(value, str) or not is_utf8(value):
         raise RowError(column, f"{shown(value)} is not a model's name; write it as text")
-    return value
+    return value if value.strip() else UNKNOWN_MODEL
 
 
 def check_votes(row: Mapping[str, Any]) -> tuple[int, int, int]:
     """The three votes as 0 or 1, exactly one of them 1. Raises RowError."""
     a, b, tie = (_vote(column, row[column]) for column in WINNERS)
     if a + b + tie != 1:
-        found = "no winner" if a + b + tie == 0 else f"{a + b + tie} winners"
-        raise RowError(", ".join(WINNERS), f"{found} ({a}, {b}, {tie}); exactly one of the three must be 1")
+        winners = "no winner" if a + b + tie == 0 else f"{a + b + tie} winners"
+        raise RowError(", ".join(WINNERS), f"{winners} ({a}, {b}, {tie}); exactly one of the three must be 1")
     return a, b, tie
 
 
 def check_shares(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """The winners as probabilities, scaled to sum to 1 where 1e-3 are missing; votes are such. Raises RowError."""
+    """The winners as probabilities; sums within 1e-3 of 1 are scaled to 1, votes are probabilities. Raises RowError."""
     a, b, tie = (_share(column, row[column]) for column in WINNERS)
     total = a + b + tie
     if abs(total - 1) > _ROUNDED:
@@ -106,7 +129,7 @@ def _share(column: str, value: Any) -> float:
         return float(_VOTES[value.strip().lower()])
     try:
         share = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         share = math.nan
     if not 0 <= share <= 1:
         raise RowError(column, f"{shown(value)} is not a probability; write a number from 0 to 1")

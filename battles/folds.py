@@ -11,6 +11,9 @@ from battles.errors import BadInput
 from battles.files import content_hash
 from battles.schema import ID, Turns, labels, turns
 
+# A base is scored on every fold, and there is no spread over a single battle.
+MIN_FOLD_ROWS = 2
+
 _TURN_END = "\x1e"
 
 
@@ -35,8 +38,8 @@ def make_folds(table: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
 def split(votes: np.ndarray, groups: pd.Series, folds: int, seed: int) -> np.ndarray:
     """Fold numbers (n,), int64, 0 … folds-1: stratified by votes (n,), no group in two folds.
 
-    By scikit-learn's `StratifiedGroupKFold`, or its faster `StratifiedKFold` where no two battles share a group. Raises
-    BadInput when the battles or their groups are too few for every fold to get some.
+    Uses scikit-learn's `StratifiedGroupKFold`, or the faster `StratifiedKFold` where no two battles share a group.
+    Raises BadInput when the battles or their groups are too few for every fold to get MIN_FOLD_ROWS of them.
     """
     _refuse_too_few(votes, groups, folds)
     kind = StratifiedKFold if groups.is_unique else StratifiedGroupKFold
@@ -48,9 +51,12 @@ def split(votes: np.ndarray, groups: pd.Series, folds: int, seed: int) -> np.nda
         warnings.filterwarnings("ignore", message="The least populated class")
         for number, (_, held_out) in enumerate(splitter.split(np.zeros(len(votes)), votes, shared)):
             fold[held_out] = number
-    empty = folds - len(np.unique(fold))
-    if empty:
-        raise BadInput(f"prepare.folds: {folds}, but {empty} of them would be empty; choose fewer folds")
+    smallest = int(np.bincount(fold, minlength=folds).min())
+    if smallest < MIN_FOLD_ROWS:
+        raise BadInput(
+            f"prepare.folds: {folds}, but the smallest of them would have {smallest} of {len(fold)} battles and each "
+            f"needs {MIN_FOLD_ROWS}; choose fewer folds or give more battles of other prompts"
+        )
     return fold
 
 
@@ -70,5 +76,5 @@ def _refuse_too_few(votes: np.ndarray, groups: pd.Series, folds: int) -> None:
 
 
 def fold_hash(folds: pd.DataFrame) -> str:
-    """The hash of the split: ids and folds in order. What was made on another split has another hash."""
+    """The hash of the split: ids and folds in order. Artefacts of another split carry another hash."""
     return content_hash([folds[ID].tolist(), folds["fold"].tolist()])

@@ -28,9 +28,8 @@ def parts(table: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
 def spread(lengths: np.ndarray, shares: Sequence[float], budget: int) -> np.ndarray:
     """How many tokens of each part are kept, shape (rows, parts), at most `budget` a row.
 
-    Each part is sure of its share of the budget; what a short part leaves over passes to the longer ones
-    in proportion to their shares, so no part is squeezed out by another and at most `parts - 1` tokens of
-    the budget stay unused while something is cut.
+    Each part gets at least its share of the budget. What a short part leaves over is divided among the longer ones
+    in proportion to their shares. At most `parts - 1` tokens of the budget stay unused while something is cut.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
     weights = np.broadcast_to(np.asarray(shares, dtype=np.float64), lengths.shape)
@@ -46,7 +45,7 @@ def spread(lengths: np.ndarray, shares: Sequence[float], budget: int) -> np.ndar
 
 
 def cut(ids: np.ndarray, keep: int, mark: np.ndarray) -> np.ndarray:
-    """The token ids shortened to `keep`: beginning and end stay, the cut in the middle is marked by `mark`."""
+    """The token ids shortened to `keep`: beginning and end are kept, `mark` replaces the middle."""
     if len(ids) <= keep:
         return ids
     if keep <= len(mark) + 1:

@@ -3,23 +3,27 @@
 import csv
 import gzip
 import io
+import itertools
 import json
+import lzma
+import struct
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from battles.archives import inner_name, opened
 from battles.checks import (
     TEST_COLUMNS,
     TRAINING_COLUMNS,
     RowError,
+    are_float_ids,
     check_id,
     check_model,
     check_shares,
@@ -28,13 +32,22 @@ from battles.checks import (
     is_utf8,
     missing_columns,
     shown,
+    unique_keys,
 )
 from battles.errors import BadInput
 from battles.schema import ID, MODELS, TEXTS, WINNERS
 
 _KINDS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _FIX_KIND = "use .csv or .jsonl (each may end in .gz or .zip) or .parquet"
-_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError)
+_DAMAGED = (
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    NotImplementedError,
+)
 _FIX_UTF8 = "save the file as UTF-8, and a lone surrogate as a JSON escape"
 _BATCH_ROWS = 2048
 
@@ -72,6 +85,11 @@ def read_battles(path: str | Path, voted: bool, soft: bool = False) -> pd.DataFr
             columns.setdefault(name, []).append(value)
     if not first_row:
         raise BadInput(f"{path}: no battles, only a header or blank lines; give a file with at least one row")
+    if are_float_ids(columns[ID]):
+        raise BadInput(
+            f"{path}: row 1, id {shown(columns[ID][0], 40)}, column {ID}: every id is a whole number with a decimal "
+            "point, so a program has turned integers into floats; write the ids as integers"
+        )
     # Column by column, so that the Python strings of a big file are let go as their Arrow copy is made.
     winners = "float64" if soft else "int8"
     types = {name: winners if name in WINNERS else "str" for name in columns}
@@ -102,8 +120,8 @@ def _rows(path: Path, voted: bool) -> Iterator[Row]:
     try:
         read = {"csv": _csv_rows, "jsonl": _jsonl_rows, "parquet": _parquet_rows}[_kind(path)]
         yield from read(path, voted)
-    except _BROKEN as error:
-        raise BadInput(f"{path}: damaged or cut off ({error}); copy or download it again") from None
+    except _DAMAGED as error:
+        raise BadInput(f"{path}: damaged or cut off ({str(error)[:160]}); copy or download it again") from None
     except OSError as error:
         raise BadInput(
             f"{path}: cannot be read ({' '.join(str(error.strerror or error).split())[:160]}); check the file"
@@ -112,47 +130,17 @@ def _rows(path: Path, voted: bool) -> Iterator[Row]:
 
 def _kind(path: Path) -> str:
     """The format: `csv`, `jsonl` or `parquet`, by the name of the file or of the one file in the archive."""
-    name, packed = path, path.suffix.lower() in (".gz", ".zip")
-    if path.suffix.lower() == ".gz":
-        name = path.with_suffix("")
-    elif packed:
-        with zipfile.ZipFile(path) as archive:
-            name = Path(_only_member(path, archive).filename)
-    kind = _KINDS.get(name.suffix.lower())
+    name = inner_name(path)
+    packed = name != path.name
+    kind = _KINDS.get(Path(name).suffix.lower())
     if kind is None or (packed and kind == "parquet"):
-        raise BadInput(f"{path}: unknown kind of file{f' inside, {shown(name.name)}' * packed}; {_FIX_KIND}")
+        raise BadInput(f"{path}: unknown kind of file{f' inside, {shown(name)}' * packed}; {_FIX_KIND}")
     return kind
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, decompressed."""
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        with gzip.open(path) as unpacked, io.BufferedReader(unpacked) as file:
-            yield cast(IO[bytes], file)
-    elif suffix == ".zip":
-        with zipfile.ZipFile(path) as archive, archive.open(_only_member(path, archive)) as file:
-            yield file
-    else:
-        with path.open("rb") as file:
-            yield file
-
-
-def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    # macOS adds a shadow folder to every archive.
-    members = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
-    if len(members) != 1:
-        names = ", ".join(info.filename for info in members)
-        raise BadInput(f"{path}: {len(members)} files inside ({shown(names)}); give an archive of exactly one file")
-    if members[0].flag_bits & 1:
-        raise BadInput(f"{path}: the archive is encrypted; give one without a password")
-    return members[0]
 
 
 def _csv_rows(path: Path, voted: bool) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # the default of 128 kB is smaller than some responses
-    with _opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
+    with opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
         reader = csv.reader(text, strict=True)
         number = 0
         try:
@@ -169,13 +157,7 @@ def _csv_rows(path: Path, voted: bool) -> Iterator[Row]:
                         f"{path}: row {number}, id {shown(fields[0], 40)}: {len(fields)} fields, the header has "
                         f"{len(header)}; put texts into double quotes and double the quotes inside them"
                     )
-                for name, field in zip(header, fields, strict=True):
-                    # Bytes that are no UTF-8 were decoded to lone surrogates, which a CSV cannot hold otherwise.
-                    if not is_utf8(field):
-                        raise BadInput(
-                            f"{path}: row {number}, id {shown(fields[header.index(ID)], 40)}, column {name}: "
-                            f"{shown(field)} is not UTF-8; {_FIX_UTF8}"
-                        )
+                _refuse_not_utf8(path, number, header, fields)
                 yield dict(zip(header, fields, strict=True))
         except csv.Error as error:
             raise BadInput(
@@ -184,16 +166,29 @@ def _csv_rows(path: Path, voted: bool) -> Iterator[Row]:
             ) from None
 
 
+def _refuse_not_utf8(path: Path, number: int, header: Sequence[str], fields: Sequence[str]) -> None:
+    # Bytes that are no UTF-8 were decoded to lone surrogates, which a CSV cannot hold otherwise.
+    for name, field in zip(header, fields, strict=True):
+        if not is_utf8(field):
+            column = shown(name).strip("'")
+            raise BadInput(
+                f"{path}: row {number}, id {shown(fields[header.index(ID)], 40)}, column {column}: "
+                f"{shown(field)} is not UTF-8; {_FIX_UTF8}"
+            )
+
+
 def _jsonl_rows(path: Path, voted: bool) -> Iterator[Row]:
     number = 0
-    with _opened(path) as file:
+    with opened(path) as file:
         # Bytes end a line at \n only; text would end it at U+2028 and its like too.
         for line in file:
             if not line.strip(b"\xef\xbb\xbf \t\r\n"):
                 continue
             number += 1
             try:
-                row = json.loads(line.decode("utf-8-sig"))
+                row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique_keys)
+            except RowError as problem:
+                raise BadInput(f"{path}: row {number}, {problem}") from None
             except UnicodeDecodeError as error:
                 raise BadInput(f"{path}: row {number}: not UTF-8 ({error.reason}); {_FIX_UTF8}") from None
             except (ValueError, RecursionError) as error:
@@ -211,14 +206,32 @@ def _parquet_rows(path: Path, voted: bool) -> Iterator[Row]:
             names = file.schema_arrow.names
             _refuse_missing(path, names, voted)
             wanted = [name for name in (TRAINING_COLUMNS if voted else (ID, *MODELS, *TEXTS)) if name in names]
+            first = 1
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-                yield from batch.to_pylist()
-    except pa.ArrowException as error:
+                yield from _batch_rows(path, batch, first)
+                first += batch.num_rows
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise BadInput(f"{path}: not a readable Parquet file ({line[:160]}); write it again") from None
 
 
-def _refuse_missing(path: Path, found: Sequence[str], voted: bool) -> None:
-    problem = missing_columns(found, voted)
+def _batch_rows(path: Path, batch: pa.RecordBatch, first: int) -> list[Row]:
+    """The rows of a batch that begins with row `first`. Raises BadInput for a value that Python cannot hold."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        # Parquet does not check that strings are UTF-8, nor that dates are in Python's range.
+        for row, name in itertools.product(range(batch.num_rows), batch.schema.names):
+            try:
+                batch.column(name)[row].as_py()
+            except (ValueError, OverflowError) as error:
+                problem = " ".join(str(error).split())[:160]
+                fix = "write the column as UTF-8 text" if isinstance(error, UnicodeDecodeError) else "write it again"
+                raise BadInput(f"{path}: row {first + row}, column {name}: unreadable ({problem}); {fix}") from None
+        raise
+
+
+def _refuse_missing(path: Path, names: Sequence[str], voted: bool) -> None:
+    problem = missing_columns(names, voted)
     if problem:
         raise BadInput(f"{path}: {problem}")

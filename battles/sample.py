@@ -144,7 +144,7 @@ def _battle(rng: np.random.Generator, models: list[Writer], prompt: _Prompt) -> 
 
 
 def _peculiar(rng: np.random.Generator, response: Response) -> Response:
-    """Now and then a response as real files have them: a null, empty or missing last turn, half an emoji."""
+    """The response, rarely with a peculiarity of real files: a null, empty or missing last turn, or half an emoji."""
     draw = rng.random() / _PECULIAR
     if draw >= 4:
         return response

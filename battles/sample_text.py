@@ -96,7 +96,7 @@ class Response:
 
 
 def observed(turns: tuple[str | None, ...], status: tuple[str, ...]) -> Response:
-    """The response with its visible qualities read off its text, so that no vote depends on what is not there."""
+    """The response with its qualities read from its text, so that a vote depends only on what a reader can see."""
     text = "\n\n".join(turn or "" for turn in turns)
     return Response(
         turns=turns,
@@ -109,13 +109,13 @@ def observed(turns: tuple[str | None, ...], status: tuple[str, ...]) -> Response
 
 
 def pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
-    """One of the items, each as likely."""
+    """One of the items, all equally likely."""
     return items[int(rng.random() * len(items))]
 
 
 def writers(rng: np.random.Generator, number: int) -> list[Writer]:
-    """Models from the strongest to the weakest; habits go with strength, loosely, so that style tells strength."""
-    found = []
+    """Models of evenly spread strength, in random order; habits depend loosely on strength, so style predicts it."""
+    models = []
     for rank in range(number):
         strength = 1 - 2 * rank / (number - 1)
 
@@ -124,7 +124,7 @@ def writers(rng: np.random.Generator, number: int) -> list[Writer]:
             return 1 / (1 + math.exp(-logit))
 
         forms = rng.dirichlet((1.2, 0.8, 0.6))
-        found.append(
+        models.append(
             Writer(
                 name=f"arbor-{rank + 1:02d}",
                 right=1 / (1 + math.exp(-0.7 - 1.3 * strength)),
@@ -138,7 +138,7 @@ def writers(rng: np.random.Generator, number: int) -> list[Writer]:
                 forms=(float(forms[0]), float(forms[1]), float(forms[2])),
             )
         )
-    return [found[i] for i in rng.permutation(number)]
+    return [models[i] for i in rng.permutation(number)]
 
 
 def _filled(rng: np.random.Generator, template: str) -> str:

@@ -84,14 +84,14 @@ class Fact:
 
 def facts() -> list[Fact]:
     """All facts, kinds mixed, the most asked first."""
-    found = []
+    ranked = []
     for kind, (answers, _, _) in _KINDS.items():
         others = list(answers.values())
         for number, (entity, answer) in enumerate(answers.items()):
             other = others[(number + 1) % len(others)]
             rare = others[(number + 2) % len(others)]
-            found.append((number, Fact(kind, entity, answer, (_MISTAKEN.get(entity, other), rare))))
-    return [fact for _, fact in sorted(found, key=lambda pair: pair[0])]
+            ranked.append((number, Fact(kind, entity, answer, (_MISTAKEN.get(entity, other), rare))))
+    return [fact for _, fact in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def popularity(number: int) -> np.ndarray:

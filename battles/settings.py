@@ -1,8 +1,8 @@
 """Typed params of this package; every section of params.yaml derives from `Section`."""
 
-from typing import Annotated
-
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_SEED = 2**32 - 1
 
 
 class Section(BaseModel):
@@ -12,15 +12,41 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
-    """How battles are split: `folds` prompt-grouped, class-stratified folds, shuffled by `seed`."""
+    """How the training battles are split into prompt-grouped, class-stratified folds."""
 
-    folds: Annotated[int, Field(ge=2, le=50)] = 5
-    seed: int = 20
+    folds: int = Field(
+        default=5,
+        ge=2,
+        le=50,
+        description="Number of folds, 2 to 50. Every base is trained once per fold; more folds cost more training and "
+        "leave more battles to each.",
+    )
+    seed: int = Field(
+        default=20,
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of the shuffle before the split, 0 to 2^32 - 1. Another seed gives another split.",
+    )
 
 
 class Sample(Section):
-    """Size and seed of the embedded sample."""
+    """The embedded sample: battles of an invented world, drawn anew from the seed."""
 
-    train: Annotated[int, Field(ge=50)] = 3000
-    test: Annotated[int, Field(ge=10)] = 600
-    seed: int = 7
+    train: int = Field(
+        default=3000,
+        ge=50,
+        le=1_000_000,
+        description="Number of voted battles, 50 to 1,000,000.",
+    )
+    test: int = Field(
+        default=600,
+        ge=10,
+        le=1_000_000,
+        description="Number of battles without votes, 10 to 1,000,000.",
+    )
+    seed: int = Field(
+        default=7,
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of prompts, responses and votes, 0 to 2^32 - 1. The same seed gives the same bytes.",
+    )

@@ -1,8 +1,8 @@
 """Speed and memory of the features: `python -m benchmarks.features --csv PATH [--rows N] [--jobs J]`.
 
-Without --rows: the handcrafted columns (no strength) on one core beside scikit-learn's `TfidfVectorizer` on the two
-response columns, in this run; the least of some tries each. With --rows: the file's battles repeated to so many, each
-made distinct, so that nothing is remembered from one repeat to the next; folds and all columns, with the peak memory.
+Without --rows: the handcrafted columns (without strength) on one core beside scikit-learn's `TfidfVectorizer` on the
+two response columns; the minimum of several tries of each. With --rows: the file's battles repeated up to that number,
+every text made distinct so that no cache helps; folds and all columns, with the peak memory.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def compare(path: Path) -> None:
-    """Prints the seconds of both and their ratio; they take turns, so that a busy machine slows both alike."""
+    """Prints the seconds of both and their ratio; they alternate, so that a busy machine slows both equally."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     battles = read_battles(path, voted=True)
@@ -43,7 +43,7 @@ def compare(path: Path) -> None:
         forget()
         ours.append(_seconds(lambda: handcrafted(battles)))
     for name, times in (("TfidfVectorizer", yardstick), ("handcrafted", ours)):
-        print(f"{name}: {min(times):.3f} s (least of {_TRIES}: {', '.join(f'{value:.3f}' for value in times)})")
+        print(f"{name}: {min(times):.3f} s (minimum of {_TRIES}: {', '.join(f'{value:.3f}' for value in times)})")
     print(f"ratio: {min(ours) / min(yardstick):.2f}")
 
 

@@ -20,14 +20,14 @@ COUNTS = (
 
 
 def tokens(text: Text) -> float:
-    """Roughly the sub-word tokens of a text: one a word and one more every six bytes, one a punctuation mark."""
+    """Rough number of sub-word tokens: one per word, one more per six bytes of words, one per punctuation mark."""
     spaces = text.kinds[KINDS["space"]]
     letters = text.kinds[KINDS["in_word"]]
     return len(text.words) + letters // 6 + max(0, len(text.raw) - spaces - letters)
 
 
 def sentences(text: Text) -> int:
-    """Sentence ends, roughly: full stops, exclamation and question marks, and lines."""
+    """Rough number of sentence ends: full stops, exclamation marks, question marks and lines."""
     return text.kinds[KINDS["stop"]] + len(text.lines)
 
 

@@ -1,7 +1,7 @@
-"""What the place shows: the prompt both answer, agreement with its language and form, who is longer where.
+"""Position: the prompt that both responses answer, agreement with its language and form, and which side is longer.
 
-Votes favour a place (the first read, the last read) and the more so the longer and the more alike the pair; the
-columns of the prompt and of the pair are the same for both orders, so they let a model learn that.
+Votes favour a position (the response read first, or last), more so for long and similar pairs. The columns of the
+prompt and of the pair do not depend on the order of the responses, so a model can learn that effect from them.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ _WORDS = {name: frozenset(group.split()) for name, group in _ASKS.items()}
 
 
 def prompt(text: Text) -> Sequence[float]:
-    """The values of PROMPT; lengths are to be read on a log scale by whoever puts them into a table."""
+    """The values of PROMPT; lengths are raw, `features.table` puts them on a log scale."""
     size = max(1, len(text.raw))
     types = text.types.keys()
     return (
@@ -105,7 +105,7 @@ def _sign(a: float, b: float) -> float:
 
 
 def place(a: Text, b: Text) -> Sequence[float]:
-    """The values of PLACE: +1 where A has more, -1 where B has more, 0 where they are level."""
+    """The values of PLACE: +1 where A has more, -1 where B has more, 0 where they are equal."""
     words_a, words_b = len(a.words), len(b.words)
     return (
         _sign(len(a.turns[0]) if a.turns else 0, len(b.turns[0]) if b.turns else 0),

@@ -1,4 +1,4 @@
-"""How alike the two responses are, and each to the prompt."""
+"""Similarity of the two responses, and of each to the prompt."""
 
 from collections.abc import Sequence
 

@@ -22,7 +22,7 @@ from features.text import Text, parse
 _CHUNK = 750
 _PARALLEL_FROM = 4 * _CHUNK
 
-# One response: lengths (to be put on a log scale, so that a difference is a log-ratio), then everything else.
+# One response: lengths (put on a log scale, so that a difference is a log-ratio), then everything else.
 _SINGLE = (*length.COUNTS, *verbosity.RATIOS)
 _BESIDE_PROMPT = (*similarity.TO_PROMPT, *position.AGREEMENT)
 _SIDE = (*_SINGLE, *_BESIDE_PROMPT)
@@ -44,7 +44,7 @@ def _single(cell: str) -> tuple[float, ...]:
 
 
 def forget() -> None:
-    """Empties the memory of the latest texts; only what measures time needs to."""
+    """Empties the cache of the latest texts, for what measures time or memory."""
     _text.cache_clear()
     _single.cache_clear()
 
@@ -52,10 +52,10 @@ def forget() -> None:
 def _measure(rows: Sequence[Cells]) -> np.ndarray:
     """Measures of some battles: those of A, those of B, those of the pair; float32, one row a battle."""
     out = np.empty((len(rows), 2 * len(_SIDE) + len(_PAIR)), dtype=np.float32)
-    for place, (prompt_cell, cell_a, cell_b) in enumerate(rows):
+    for row, (prompt_cell, cell_a, cell_b) in enumerate(rows):
         prompt, a, b = _text(prompt_cell), _text(cell_a), _text(cell_b)
         asked = position.Asked.of(prompt)
-        out[place] = (
+        out[row] = (
             *_single(cell_a),
             *similarity.to_prompt(a, prompt),
             *position.agreement(a, asked),
@@ -115,17 +115,17 @@ def handcrafted(battles: pd.DataFrame, jobs: int | None = 1) -> tuple[pd.DataFra
     """The columns that need no votes: length, verbosity, position, similarity.
 
     Takes a battles table; returns a table with its `id` and float32 columns in the same row order (fresh index), and
-    for each column what exchanging A and B does to it. Battles are measured in the order of their prompts, in which
-    responses that recur stand close together, so that each is taken apart once. `jobs` processes share large tables
-    (None: one a core).
+    for each column what exchanging A and B does to it. Battles are measured in the order of their prompts, so that
+    responses that recur come close together and are parsed once. `jobs` processes share large tables (None: one a
+    core).
     """
     codes, _ = pd.factorize(battles[TEXTS[0]])
     order = np.argsort(codes, kind="stable")
-    run = Parallel(n_jobs=workers(len(battles), jobs), pre_dispatch="n_jobs + 1", batch_size=1)
-    parts = run(delayed(_measure)(rows) for rows in _chunks(battles, order))
+    run = Parallel(n_jobs=workers(len(battles), jobs), pre_dispatch="n_jobs + 1", batch_size=1, return_as="generator")
     measured = np.empty((len(battles), 2 * len(_SIDE) + len(_PAIR)), dtype=np.float32)
-    if len(battles):
-        measured[order] = np.concatenate(parts)
+    # Put in place as they come: all parts beside the whole would take twice the memory.
+    for number, part in enumerate(run(delayed(_measure)(rows) for rows in _chunks(battles, order))):
+        measured[order[number * _CHUNK : (number + 1) * _CHUNK]] = part
     columns, swap = _assemble(measured)
     return pd.DataFrame({ID: battles[ID].to_numpy(), **columns}), swap
 

@@ -1,8 +1,8 @@
-"""One text (a prompt or a response), taken apart once; every family of columns measures this.
+"""One text (a prompt or a response), parsed once; every family of columns measures the result.
 
-Words are split on bytes: lower-cased UTF-8 with ASCII punctuation turned into spaces. That is some five times faster
-than a regular expression and, for style, as good; scripts without spaces give long "words", which the byte
-histogram and the character n-grams make up for.
+Words are split on bytes: lower-cased UTF-8 with ASCII punctuation turned into spaces. That is about five times faster
+than a regular expression and, for style, as good. Scripts without spaces give long "words"; there the byte histogram
+and the character n-grams carry the information.
 """
 
 from collections import Counter
@@ -55,7 +55,7 @@ for _place, _values in enumerate(_BYTES.values()):
 
 @dataclass
 class Text:
-    """A text and the views of it that columns are made from.
+    """A text and the views of it that the columns are computed from.
 
     turns: "" for null turns. raw, lower: UTF-8 bytes of the turns joined by a line break, lone surrogates kept;
     `lower` with straight apostrophes. kinds: how many bytes of `raw` are of each kind in KINDS. words: lower-cased, in
@@ -106,7 +106,7 @@ def _lower(joined: str) -> bytes:
 
 
 def join(turns: Turns) -> str:
-    """The turns in one text; null turns are empty."""
+    """The turns joined by line breaks; null turns are empty."""
     return "\n".join(turn or "" for turn in turns)
 
 
@@ -116,7 +116,7 @@ def word_counts(turns: Turns) -> dict[bytes, int]:
 
 
 def parse(turns: Turns) -> Text:
-    """Takes a text apart; no turns, null turns and empty turns are all texts."""
+    """Parses the turns of one text; there may be none, and turns may be null or empty."""
     joined = join(turns)
     raw = encode(joined)
     lower = raw.lower() if joined.isascii() else _lower(joined)

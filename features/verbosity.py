@@ -1,4 +1,4 @@
-"""How one text is written: repetition, wording, formatting. Counts are per word or per line, so length stays out."""
+"""How one text is written: repetition, wording, formatting. Counts are per word or line, so they are free of length."""
 
 import zlib
 from collections.abc import Sequence
@@ -92,15 +92,15 @@ _OPENERS = (b"sure", b"certainly", b"of course", b"great", b"absolutely", b"here
 
 def _wording(text: Text) -> list[float]:
     """The values of WORDING: each group of words per hundred words, each group of phrases as a plain count."""
-    found = [0.0] * len(WORDS)
+    values = [0.0] * len(WORDS)
     types, lower = text.types, text.lower
     scale = 100 / (len(text.words) + 10)
     for word in _LISTED.intersection(types):
-        found[_VOCABULARY[word]] += types[word] * scale
+        values[_VOCABULARY[word]] += types[word] * scale
     start, end = lower[:_START_BYTES], lower[-_END_BYTES:]
-    found += [sum(map(start.count, phrases)) for phrases in _IN_START]
-    found += [sum(map(end.count, phrases)) for phrases in _IN_END]
-    return found
+    values += [sum(map(start.count, phrases)) for phrases in _IN_START]
+    values += [sum(map(end.count, phrases)) for phrases in _IN_END]
+    return values
 
 
 def _compressed(raw: bytes) -> float:
@@ -136,7 +136,7 @@ def ratios(text: Text) -> Sequence[float]:
     bullets, numbered, headings, rows, code = _lines(lines)
     last = lines[-1] if lines else b""
     kinds = text.kinds
-    # Most texts have none of these: the bytes are counted already, the pairs need another pass.
+    # Most texts have none of these. Single bytes are counted already; sequences need another pass over the text.
     backticks = kinds[_BACKTICK]
     fences = raw.count(b"```") if backticks > 2 else 0
     bold = raw.count(b"**") if kinds[_ASTERISK] > 1 else 0

@@ -13,6 +13,10 @@ from battles.schema import ID, TEXTS, WINNERS, turns
 from battles.settings import Prepare
 from stages.common import guarded, has_test, parser, section, stamp
 
+# The standard error of the log loss of so many battles is about 0.04, of the size of what a model gains over the shares
+# of the votes.
+MIN_BATTLES = 200
+
 
 def main() -> None:
     arguments = parser("Checks the battles and splits the voted ones into prompt-grouped folds.")
@@ -63,11 +67,28 @@ def _summary(train: pd.DataFrame, test_ids: pd.Series | None, folds: pd.DataFram
         shared = int(test_ids.isin(train[ID]).sum())
         if shared:
             lines.append(
-                f"note: {shared} ids of the test file occur in the training file too; are they the same battles?"
+                f"note: {shared} ids of the test file are also in the training file; are they the same battles?"
             )
     sizes = np.bincount(folds["fold"])
     lines.append(f"folds: {len(sizes)} of {sizes.min()} to {sizes.max()} battles, hash {fold_hash(folds)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_warnings(train)])
+
+
+def _warnings(train: pd.DataFrame) -> list[str]:
+    """What makes the training battles a poor base for probabilities, one line each."""
+    lines = []
+    if len(train) < MIN_BATTLES:
+        lines.append(
+            f"warning: {len(train)} voted battles; from fewer than {MIN_BATTLES} hardly more than the shares of the "
+            "votes can be learnt, and every reported score is noisy"
+        )
+    missing = [name for name in WINNERS if not train[name].any()]
+    if missing:
+        lines.append(
+            f"warning: no battle has the vote {' or '.join(missing)}; it will get a probability near 0, which costs "
+            "much where it occurs after all"
+        )
+    return lines
 
 
 def _described(table: pd.DataFrame) -> str:

@@ -72,6 +72,27 @@ def test_too_few_battles_are_refused() -> None:
         make_folds(table([[f"question {i}"] for i in range(6)]), 5, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "folds", "line"),
+    [
+        ([[f"question {i}"] for i in range(5)], 3, "smallest of them would have 1 of 5 battles"),
+        ([["the same"]] * 40 + [["one"], ["two"]], 3, "smallest of them would have 1 of 42 battles"),
+    ],
+)
+def test_a_fold_of_one_battle_is_refused(prompts: list[list[str | None]], folds: int, line: str) -> None:
+    battles = table(prompts)
+    battles[list(WINNERS)] = np.eye(3, dtype=np.int8)[np.zeros(len(prompts), dtype=int)]
+    with pytest.raises(BadInput, match=rf"^prepare\.folds: {folds}, but the {line} .* choose fewer folds"):
+        make_folds(battles, folds, seed=1)
+
+
+def test_one_prompt_of_thousands_of_battles_is_one_fold() -> None:
+    battles = table([["the same again"]] * 3000 + [[f"question {i}"] for i in range(600)])
+    folds = make_folds(battles, 3, seed=20)
+    assert folds["fold"].iloc[:3000].nunique() == 1
+    assert folds["fold"].value_counts().tolist() == [3000, 300, 300]
+
+
 def test_a_vote_rarer_than_the_folds_is_split_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     battles = table([[f"question {i}"] for i in range(60)])
     votes = np.zeros((60, 3), dtype=np.int8)

@@ -179,10 +179,13 @@ def test_a_test_file_needs_no_names_and_its_votes_are_never_read(tmp_path: Path)
     assert list(read_battles(path, voted=False).columns) == ["id", *MODELS, *TEXTS]
 
 
-def test_model_names_that_are_missing_become_unknown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [None, "", "  ", float("nan")])
+def test_model_names_that_are_missing_become_unknown(name: object, tmp_path: Path) -> None:
     path = tmp_path / "b.jsonl"
-    write_jsonl(path, [one(model_a=None, model_b="")])
+    write_jsonl(path, [one(model_a=name, model_b=name)])
     assert read_battles(path, voted=True)[list(MODELS)].to_numpy().tolist() == [["unknown", "unknown"]]
+    pd.DataFrame([as_text(one(model_a=name, model_b=name))]).to_parquet(tmp_path / "b.parquet")
+    assert read_battles(tmp_path / "b.parquet", voted=True)["model_a"].tolist() == ["unknown"]
 
 
 def test_ids_are_kept_as_they_stand(tmp_path: Path) -> None:
@@ -215,6 +218,10 @@ BAD_ROWS = {
     "duplicate id": (one(id="0"), ["row 2, id '0', column id", "row 1 has the same id"]),
     "empty id": (one(id=""), ["row 2, column id", "empty"]),
     "blank id": (one(id="  "), ["column id", "empty"]),
+    "id of two lines": (one(id="5\n6"), [r"column id: '5\\n6'", "line break"]),
+    "id with a line separator": (one(id="5\u2028"), ["column id", "line break"]),
+    "id with a zero byte": (one(id="5\x00"), ["column id", "control character"]),
+    "vote that is a date": (one(winner_tie="2024-05-01"), ["column winner_tie: '2024-05-01' is not a vote"]),
 }
 BAD_CELLS = {
     "no JSON": ("just text", ["column response_a", "not JSON", r'\["Hello"\]']),
@@ -228,7 +235,8 @@ BAD_CELLS = {
     "not a number": ("[NaN]", ["turn 1 is nan"]),
     "cut off": ('["a", "b', ["not JSON"]),
     "deep": ("[" * 100_000, ["not JSON|nested"]),
-    "long and not ASCII": ("é😀" * 100_000, ["not JSON", r"\.\.\."]),
+    "long and not ASCII": ("é😀" * 100_000, ["not JSON", r"\.\.\. \(200,000 characters\)"]),
+    "keys that occur twice": ('[{"role": "a", "role": "b"}]', ["turn 1 is {'role': 'b'}"]),
 }
 
 
@@ -259,7 +267,8 @@ def test_wrong_types_in_json_lines_are_refused(tmp_path: Path) -> None:
         ({"prompt": None}, ["column prompt", "null"]),
         ({"prompt": 3}, ["3 is not a list"]),
         ({"prompt": ["a", False]}, ["turn 2 is False"]),
-        ({"id": 1.0}, [r"column id: 1\.0"]),
+        ({"id": 1.0}, [r"column id: 1\.0 is a float", "text or integers"]),
+        ({"id": "5\r"}, [r"column id: '5\\r' holds a line break"]),
         ({"id": True}, ["column id: True"]),
         ({"id": None}, ["column id: None"]),
         ({"id": "\ud800"}, ["surrogate"]),
@@ -319,6 +328,8 @@ def test_csv_that_is_malformed_is_refused(tmp_path: Path) -> None:
     good = path.read_bytes()
     path.write_bytes(good.replace(b"6,m,n", b"6,m,n,extra"))
     refused(path, "row 2, id '6'", "10 fields, the header has 9")
+    path.write_bytes(good.replace(b"6,m,n", b'"6\r",m,n'))
+    refused(path, r"row 2, id '6\\r', column id", "line break")
     path.write_bytes(good[: good.rindex(b"b")])
     refused(path, "row 2", "not valid CSV")
     path.write_bytes(good.replace(b'6,m,n,"[""p""]"', b'6,m,n,"["p"]"'))
@@ -330,7 +341,7 @@ def test_files_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     write_csv(path, [one(), one(id="6", prompt=["café"])], encoding="latin-1", ascii_only=False)
     refused(path, "row 2, id '6', column prompt", "not UTF-8")
     write_csv(path, [one()], encoding="utf-16")
-    refused(path, "header", "not UTF-8")
+    refused(path, "UTF-16", "save it as UTF-8")
     (tmp_path / "b.jsonl").write_bytes(json.dumps(one()).encode() + b'\n{"id": "caf\xe9"}')
     refused(tmp_path / "b.jsonl", "row 2", "not UTF-8")
 
@@ -344,19 +355,65 @@ def test_json_lines_that_are_malformed_are_refused(tmp_path: Path) -> None:
     refused(path, r"row 2: \[1\] is not an object")
 
 
-def test_damaged_archives_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed_as", ["", ".gz", ".zip"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_utf16_and_utf32_are_refused(kind: str, encoding: str, packed_as: str, tmp_path: Path) -> None:
+    path = tmp_path / f"b.{kind}"
+    (write_csv if kind == "csv" else write_jsonl)(path, [one()])
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    refused(packed(path, packed_as) if packed_as else path, "UTF-16 or UTF-32", "UTF-8")
+
+
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    line = json.dumps(one(id="6"))
+    path.write_text(f"{json.dumps(one())}\n{line[:-1]}, {json.dumps('winner_tie')}: 1}}\n")
+    refused(path, "row 2, column 'winner_tie': the key occurs twice", "keep one")
+
+
+def test_integers_that_became_floats_are_refused_as_ids(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
-    write_csv(path, [one(id=str(i), prompt=[f"{i * 7919 % 10007}" * 9]) for i in range(2000)])
-    whole = packed(path, ".gz").read_bytes()
-    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
-    refused(tmp_path / "cut.csv.gz", "damaged or cut off")
-    whole = packed(path, ".zip").read_bytes()
-    (tmp_path / "cut.csv.zip").write_bytes(whole[: len(whole) // 2])
-    refused(tmp_path / "cut.csv.zip", "damaged or cut off")
-    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
-        archive.write(path, "a.csv")
-        archive.write(path, "b.csv")
-    refused(tmp_path / "two.zip", "2 files inside", "exactly one")
+    write_csv(path, [one(id="1.0"), one(id="20.0")])
+    refused(path, "row 1, id '1.0', column id", "write the ids as integers")
+    write_csv(path, [one(id="1.0"), one(id="1.1")])  # numbers of versions, say
+    assert read_battles(path, voted=True)["id"].tolist() == ["1.0", "1.1"]
+    pd.DataFrame([as_text(one(id=value)) for value in (1.0, 2.0)]).to_parquet(tmp_path / "b.parquet")
+    refused(tmp_path / "b.parquet", "row 1, .*column id: 1.0 is a float")
+
+
+def test_parquet_columns_that_hold_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.parquet"
+    rows = [as_text(one(id=str(number))) for number in range(3000)]
+    table = pa.Table.from_pylist(rows)
+
+    def replace(name: str, column: pa.Array) -> None:
+        pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
+
+    replace("id", pa.array([row["id"].encode() for row in rows]))
+    refused(path, "row 1, .*column id: b'0' is bytes")
+    replace("prompt", pa.array([row["prompt"].encode() for row in rows]))
+    refused(path, "row 1, id '0', column prompt: .*not a list")
+    broken = [b'["caf\xe9"]' if number == 2500 else b"[]" for number in range(3000)]
+    replace("response_a", pa.array(broken).view(pa.string()))
+    refused(path, "row 2501, column response_a: unreadable", "UTF-8")
+    replace("winner_tie", pa.array([2**62] * 3000, pa.timestamp("us")))
+    refused(path, "row 1, .*column winner_tie")
+
+
+def test_values_of_any_length_are_cut_and_their_length_is_said(tmp_path: Path) -> None:
+    path, long = tmp_path / "b.csv", "x" * 5_000_000
+    for changes in ({"id": long, "winner_tie": 1}, {"winner_tie": long}, {"prompt": long}, {"response_a": f'"{long}"'}):
+        pd.DataFrame([as_text(one()) | changes]).to_csv(path, index=False)
+        refused(path, r"\(5,000,0\d\d characters\)" if changes != {"response_a": f'"{long}"'} else "not a list")
+    path.write_text(f"id,{long}\n1,2\n")
+    refused(path, "missing, found", r"characters\)")
+    path.write_text(f"{','.join(one())},{long},{long}\n")
+    refused(path, "occurs twice")
+    path.write_bytes(f"{','.join(one())},{long}\n".encode() + b"1,m,n,[],[],[],1,0,0,\xff\n")
+    refused(path, "not UTF-8", r"5,000,000 characters")
+    (tmp_path / "b.jsonl").write_text(json.dumps(one() | {"id": [long]}) + "\n")
+    refused(tmp_path / "b.jsonl", "column id", r"characters\)")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")

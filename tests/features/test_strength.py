@@ -22,25 +22,51 @@ def signal(battles: pd.DataFrame, found: pd.DataFrame) -> float:
     return float(np.corrcoef((votes == 0) * 1.0 - (votes == 1), found["strength_diff"])[0, 1])
 
 
-def test_bradley_terry_is_where_the_gradient_vanishes() -> None:
+def dense_bradley_terry(
+    first: np.ndarray, second: np.ndarray, votes: np.ndarray, models: int, ridge: float
+) -> np.ndarray:
+    """The textbook's Newton steps, with the whole Hessian."""
+    won, ratings = np.array([1.0, 0.0, 0.5])[votes], np.zeros(models)
+    for _ in range(30):
+        chance = 1 / (1 + np.exp(ratings[second] - ratings[first]))
+        design = np.zeros((len(won), models))
+        np.add.at(design, (np.arange(len(won)), first), 1)
+        np.add.at(design, (np.arange(len(won)), second), -1)
+        gradient = design.T @ (won - chance) - ridge * ratings
+        hessian = (design.T * (chance * (1 - chance))) @ design + ridge * np.eye(models)
+        ratings = ratings + np.linalg.solve(hessian, gradient)
+    return ratings
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 0.5, 1.0, 100.0])
+@pytest.mark.parametrize("models", [2, 5, 40])
+def test_bradley_terry_is_where_dense_newton_steps_end(models: int, ridge: float) -> None:
     rng = np.random.default_rng(5)
-    first, second = rng.integers(0, 5, 300), rng.integers(0, 5, 300)
+    first, second = rng.integers(0, models, 300), rng.integers(0, models, 300)  # a model may meet itself
     votes = rng.integers(0, 3, 300)
-    found = bradley_terry(first, second, votes, 6, 0.5)
-    won = np.array([1.0, 0.0, 0.5])[votes]
-    gradient = -0.5 * found
-    for one, other, result in zip(first, second, won, strict=True):
-        surprise = result - 1 / (1 + np.exp(found[other] - found[one]))
-        gradient[one] += surprise
-        gradient[other] -= surprise
-    assert np.abs(gradient).max() < 1e-8
-    assert found[5] == 0
+    rated = bradley_terry(first, second, votes, models + 1, ridge)
+    assert np.abs(rated - dense_bradley_terry(first, second, votes, models + 1, ridge)).max() < 1e-8
+    assert rated[models] == 0
+
+
+@pytest.mark.parametrize("kind", ["random", "chain", "star"])
+def test_bradley_terry_of_thousands_of_models_is_where_the_gradient_vanishes(kind: str) -> None:
+    rng, models = np.random.default_rng(2), 5000
+    first = {"random": rng.integers(0, models, 40_000), "chain": np.arange(models - 1), "star": np.zeros(9999, int)}
+    one = first[kind]
+    other = {"random": rng.integers(0, models, 40_000), "chain": one + 1, "star": np.arange(9999) % (models - 1) + 1}
+    second = other[kind]
+    votes = np.zeros(len(one), dtype=int) if kind == "chain" else rng.integers(0, 3, len(one))
+    rated = bradley_terry(one, second, votes, models, 1.0)
+    surprise = np.array([1.0, 0.0, 0.5])[votes] - 1 / (1 + np.exp(rated[second] - rated[one]))
+    gradient = np.bincount(one, surprise, models) - np.bincount(second, surprise, models) - rated
+    assert np.abs(gradient).max() < 1e-7
 
 
 def test_unbeaten_model_has_a_finite_rating() -> None:
-    found = bradley_terry(np.zeros(50, dtype=int), np.ones(50, dtype=int), np.zeros(50, dtype=int), 2, 1.0)
-    assert np.isfinite(found).all()
-    assert found[0] > found[1]
+    rated = bradley_terry(np.zeros(50, dtype=int), np.ones(50, dtype=int), np.zeros(50, dtype=int), 2, 1.0)
+    assert np.isfinite(rated).all()
+    assert rated[0] > rated[1]
 
 
 def test_style_that_betrays_the_strong_models_is_learnt() -> None:

@@ -109,3 +109,15 @@ def test_the_sample_is_written_as_user_files(folder: Path) -> None:
     stamp("inputs", own)
     prepare.main()
     assert read_metadata(folder / "train.parquet")["source_sha256"] == file_hash(source / "train.csv")
+
+
+def test_few_battles_and_a_class_without_a_vote_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.main()
+    assert "warning: 120 voted battles; from fewer than 200" in capsys.readouterr().out
+    train = generate(Sample(train=300, test=10, seed=2)).train
+    train.to_csv("train.csv", index=False)
+    prepare.main()
+    assert "warning" not in capsys.readouterr().out
+    train[train["winner_tie"] == 0].to_csv("train.csv", index=False)
+    prepare.main()
+    assert "warning: no battle has the vote winner_tie;" in capsys.readouterr().out

@@ -1,0 +1,104 @@
+"""Opening a user's file: plain, gzip, or a zip archive of one file, with limits on what it unpacks to."""
+
+import gzip
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Protocol, cast
+
+from battles.checks import shown
+from battles.errors import BadInput
+
+# The competition's training file has 0.18 GB. A zip bomb unpacks a thousandfold; tables of text rarely tenfold.
+MAX_BYTES = 16 * 2**30
+MAX_RATIO, RATIO_FROM_BYTES = 250, 64 * 2**20
+
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class _Source(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Unpacked(io.RawIOBase):
+    """The bytes of an archive as they are unpacked, counted, because the size that a header declares may be a lie."""
+
+    def __init__(self, path: Path, source: _Source) -> None:
+        self._path, self._source = path, source
+        self._limit = min(MAX_BYTES, max(RATIO_FROM_BYTES, MAX_RATIO * path.stat().st_size))
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a writable buffer is a memoryview here
+        data = self._source.read(len(buffer))
+        buffer[: len(data)] = data
+        self._count += len(data)
+        if self._count > self._limit:
+            raise BadInput(
+                f"{self._path}: unpacks to more than {self._limit:,} bytes, the limit for an archive of "
+                f"{self._path.stat().st_size:,} bytes; unpack it yourself and give the file"
+            )
+        return len(data)
+
+
+def inner_name(path: Path) -> str:
+    """The name of the file itself or, of an archive, that of the file inside. Raises BadInput as `only_member` does."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return path.stem
+    if suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            return PurePosixPath(_only_member(path, archive).filename).name
+    return path.name
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a text file, unpacked. Raises BadInput for UTF-16, UTF-32 and what unpacks beyond the limits."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        with gzip.open(path) as packed, _buffered(path, packed) as file:
+            yield file
+    elif suffix == ".zip":
+        with (
+            zipfile.ZipFile(path) as archive,
+            archive.open(_only_member(path, archive)) as packed,
+            _buffered(path, packed) as file,
+        ):
+            yield file
+    else:
+        with path.open("rb") as file:
+            _refuse_utf16(path, file)
+            yield file
+
+
+def _buffered(path: Path, packed: _Source) -> IO[bytes]:
+    file = io.BufferedReader(_Unpacked(path, packed), 1 << 20)
+    _refuse_utf16(path, file)
+    return cast(IO[bytes], file)
+
+
+def _refuse_utf16(path: Path, file: io.BufferedReader) -> None:
+    # Without a byte order mark the ASCII characters of a header still show themselves by zero bytes between them.
+    start = file.peek(4)[:4]
+    if start.startswith(_BYTE_ORDER_MARKS) or b"\0" in start:
+        raise BadInput(f"{path}: the text is UTF-16 or UTF-32, not UTF-8; save it as UTF-8 (Excel: CSV UTF-8)")
+
+
+def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    # macOS adds a shadow folder to every archive.
+    members = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
+    if len(members) != 1:
+        names = ", ".join(info.filename for info in members[:9])
+        raise BadInput(f"{path}: {len(members)} files inside ({shown(names)}); give an archive of exactly one file")
+    name = members[0].filename
+    # Nothing is written to the disk, so this could do no harm; but such an archive is made to do some.
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:
+        raise BadInput(f"{path}: the file inside, {shown(name)}, leads out of the archive; pack the file alone")
+    if members[0].flag_bits & 1:
+        raise BadInput(f"{path}: the archive is encrypted; give one without a password")
+    return members[0]
