@@ -69,8 +69,7 @@ def _lengths(path: Path, ids: pd.Series) -> np.ndarray:
         raise BadInput(f"{path}: no such file; run `make features` first")
     known = set(LENGTHS) <= set(pq.read_schema(path).names)
     found = read_table(path, columns=[ID, *(LENGTHS if known else ())])
-    if found[ID].tolist() != ids.tolist():
-        raise BadInput(f"{path}: its ids are not the run's battles in their order; delete it and run `make features`")
+    table.check_ids(path, found[ID], ids, "make report")
     # Predictions made elsewhere come without texts.
     return found[list(LENGTHS)].to_numpy(dtype=np.float64) if known else np.full((len(ids), 2), np.nan)
 

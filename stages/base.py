@@ -23,8 +23,7 @@ from models.transformer.library_warnings import quiet
 from models.transformer.settings import Transformer
 from oof import table
 from oof.crossfit import FitFold, crossfit
-from oof.nested import cross_pairs
-from oof.pairs import read_pairs, write_pairs
+from oof.nested import cross_pairs, read_pairs, write_pairs
 from stages.common import code_version, guarded, has_test, library_versions, parser, stamp
 from stages.config import BASE_KINDS
 

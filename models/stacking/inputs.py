@@ -45,8 +45,7 @@ def _features(path: Path, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, str]]
     swap = read_metadata(path).get("swap")
     if swap is None:
         raise BadInput(f"{path}: no swap declaration in its metadata; delete it and run the features step again")
-    if found[ID].tolist() != ids.tolist():
-        raise BadInput(f"{path}: its ids are not the run's battles in their order; delete it and run features again")
+    table.check_ids(path, found[ID], ids, "make stack")
     return found.drop(columns=ID), swap
 
 

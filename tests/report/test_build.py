@@ -176,7 +176,7 @@ def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
     features = tmp_path / "features" / RUN / "train.parquet"
     whole = read_table(features)
     whole.iloc[::-1].to_parquet(features)
-    with pytest.raises(BadInput, match=r"features/try/train\.parquet: its ids are not the run's"):
+    with pytest.raises(BadInput, match=r"features/try/train\.parquet: its ids are in another order than the run's"):
         read(RunPaths(RUN, tmp_path), BASES)
     whole.to_parquet(features)
     pd.DataFrame({"step": [1]}).to_csv(tmp_path / "models" / "runs" / RUN / "roberta" / "fold-0" / "curve.csv")
