@@ -6,8 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from battles.files import write_json, write_text
+from oof.table import STACK
 from report import draw_battles, draw_models, sections
-from report.findings import STACK, Findings, find, to_json
+from report.findings import Findings, find, to_json
 from report.inputs import Inputs
 from report.page import page
 from report.style import save, styled
