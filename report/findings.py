@@ -100,12 +100,13 @@ def to_json(inputs: Inputs, findings: Findings) -> dict[str, Any]:
 
 
 def _figures(probabilities: np.ndarray, votes: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
-    losses = row_losses(probabilities, votes)
+    losses, scores = row_losses(probabilities, votes), model_scores(probabilities, votes)
     return {
         "rows": len(votes),
-        **model_scores(probabilities, votes),
+        "log_loss": scores.pop("log_loss"),
         # Of the loss itself; the one of a difference to the stack, which is smaller, stands in the stacker's figures.
         "log_loss_standard_error": paired_standard_error(losses, np.zeros(len(losses)), groups),
+        **scores,
     }
 
 
