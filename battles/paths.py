@@ -61,7 +61,7 @@ class RunPaths:
         return self.models / name
 
     def pairs(self, base: str) -> Path:
-        """Rows of a base for its clean students (`oof.pairs`)."""
+        """Rows of a base for its clean students (`oof.nested`)."""
         return self.oof / f"{base}.pairs.parquet"
 
     def predictions(self, base: str) -> Path:

@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
+from oof.probabilities import softmax
+
+# Penalty on the squared slopes of the tie logit, in nats of mean log loss: keeps them finite on few battles.
 _SHRINK = 1e-3
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """softmax(scale · d, -scale · d, tie · [1, |d|, even]), |d| and even standardised.
+    """softmax(scale · d, -scale · d, tie · [1, |d|, even]), with |d| and even standardised by `mean` and `deviation`.
 
-    The score d (n,) changes its sign with the response order; `even` (n, any number of columns) does not.
+    The score d (n,) changes its sign when A and B are exchanged; `even` (n, any number of columns) does not.
     """
 
     scale: float
@@ -25,7 +28,7 @@ class Calibration:
 
     @classmethod
     def fit(cls, scores: np.ndarray, even: np.ndarray, votes: np.ndarray) -> "Calibration":
-        """Least log loss on battles that the score was not learnt on, with a slight pull of the tie's slopes to 0."""
+        """Fits to least log loss; the battles must be ones that the score was not trained on. `votes` are (n,)."""
         inputs = np.column_stack([np.abs(scores), even])
         mean, deviation = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
         spread = float(np.sqrt(np.mean(scores**2))) or 1.0
@@ -40,9 +43,10 @@ class Calibration:
         return cls(float(best[0]) / spread, best[1:], mean, deviation)
 
     def probabilities(self, scores: np.ndarray, even: np.ndarray) -> np.ndarray:
+        """Probabilities of A wins, B wins, tie: (n, 3), float64."""
         inputs = (np.column_stack([np.abs(scores), even]) - self.mean) / self.deviation
         tie = self.tie[0] + inputs @ self.tie[1:]
-        return softmax(np.column_stack([self.scale * scores, -self.scale * scores, tie]), axis=1)
+        return softmax(np.column_stack([self.scale * scores, -self.scale * scores, tie]))
 
     def values(self) -> dict[str, Any]:
         """The fitted numbers as JSON values."""

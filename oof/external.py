@@ -8,20 +8,24 @@ import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
-from battles.schema import WINNERS
+from battles.schema import ID, WINNERS
 from battles.swap import NEGATE, SAME
+from oof.external_file import LABEL, read_columns, read_names
+from oof.messages import shown
 
-LABEL, FOLD, GROUP = "label", "fold", "group"
-# Sums of probabilities written with few digits; they are divided by their sum.
+FOLD, GROUP = "fold", "group"
+# Probabilities written with few digits have such sums; they are divided by them.
 TOLERANCE = 1e-3
+# As many as prepare.folds may have: every further fold is one more fit of all that is stacked.
+MOST_FOLDS = 50
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class ExternalPredictions:
     """The battles that all chosen bases cover, n of `rows` in the file.
 
-    ids (n,) str; labels (n,) 0 A, 1 B, 2 tie; probabilities: base → (n, 3); features: n rows, their exchange in `swap`;
-    folds (n,) and groups (n,) if the table has them.
+    ids (n,) str; labels (n,) 0 A, 1 B, 2 tie; probabilities: base → (n, 3); features: n rows, and in `swap` what
+    exchanging A and B does to each; folds (n,) and groups (n,) if the table has them.
     """
 
     rows: int
@@ -34,34 +38,42 @@ class Elsewhere:
     groups: pd.Series | None
 
 
-def read(path: str | Path, bases: Sequence[str], features: Sequence[str]) -> Elsewhere:
+def read(path: str | Path, bases: Sequence[str], features: Sequence[str]) -> ExternalPredictions:
     """Reads a Parquet or CSV table: `id, label`, three columns `<base>_winner_…` a base, optional `fold`, `group`.
 
     Without `bases`, all that the table holds. A base may be NaN where it did not score a row; such rows are left out.
     Raises BadInput, naming column, row, id and fix, for whatever does not hold.
     """
     path = Path(path)
-    table = _load(path)
-    known = [name.removesuffix(f"_{WINNERS[0]}") for name in table.columns if name.endswith(f"_{WINNERS[0]}")]
+    names = read_names(path)
+    known = [name.removesuffix(f"_{WINNERS[0]}") for name in names if name.endswith(f"_{WINNERS[0]}")]
     chosen = list(bases) or known
-    if not chosen:
-        raise BadInput(f"{path}: no base: no column is named <base>_{WINNERS[0]}")
-    _refuse_missing(path, table, chosen, known, features)
+    _refuse_features(features)
+    _refuse_missing(path, names, chosen, known, features)
+    probability_columns = {base: [f"{base}_{name}" for name in WINNERS] for base in chosen}
+    optional = [name for name in (FOLD, GROUP) if name in names]
+    needed = [ID, LABEL, *optional, *features, *(name for columns in probability_columns.values() for name in columns)]
+    table = read_columns(path, needed)
     ids = _ids(path, table)
-    values = {name: _probabilities(path, table, name, ids) for name in chosen}
-    covered = np.logical_and.reduce([~np.isnan(found).any(axis=1) for found in values.values()])
-    if not covered.any():
-        raise BadInput(f"{path}: no row is covered by all of {', '.join(chosen)}; choose fewer BASES")
     labels = _labels(path, table, ids)
-    return Elsewhere(
+    probabilities = {base: _probabilities(path, table, base, ids) for base in chosen}
+    feature_values = _features(path, table, features, ids)
+    covered = np.logical_and.reduce([~np.isnan(values).any(axis=1) for values in probabilities.values()])
+    if not covered.any():
+        raise BadInput(f"{path}: no row is covered by all of {shown(', '.join(chosen))}; choose fewer BASES")
+    folds = _folds(path, table, ids, covered) if FOLD in names else None
+    groups = _text(path, table, GROUP, ids) if GROUP in names else None
+    if folds is not None and groups is not None:
+        _refuse_split_groups(path, folds, groups, ids)
+    return ExternalPredictions(
         len(table),
         ids[covered].reset_index(drop=True),
         labels[covered],
-        {name: found[covered] for name, found in values.items()},
-        _features(path, table, features, ids)[covered].reset_index(drop=True),
+        {base: values[covered] for base, values in probabilities.items()},
+        feature_values[covered].reset_index(drop=True),
         exchange(features),
-        _folds(path, table, ids)[covered] if FOLD in table.columns else None,
-        table.loc[covered, GROUP].astype("str").reset_index(drop=True) if GROUP in table.columns else None,
+        None if folds is None else folds[covered],
+        None if groups is None else groups[covered].reset_index(drop=True),
     )
 
 
@@ -78,64 +90,117 @@ def exchange(features: Sequence[str]) -> dict[str, str]:
     return result
 
 
-def _load(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise BadInput(f"TABLE: {path}: no such file")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"id": "str"})
-    except (ValueError, OSError) as error:
-        raise BadInput(f"TABLE: {path} is neither Parquet nor CSV ({str(error).splitlines()[0]})") from None
-    if table.empty:
-        raise BadInput(f"TABLE: {path} has no rows")
-    return table.reset_index(drop=True)
+def _refuse_features(features: Sequence[str]) -> None:
+    """Refuses columns that are no features: a stacker that is given the votes or the split believes them."""
+    for name in features:
+        if features.count(name) > 1:
+            raise BadInput(f"FEATURES: {shown(name)} is given twice; give every column once")
+        if name in (ID, LABEL, FOLD, GROUP):
+            raise BadInput(f"FEATURES: {name} is no feature: it is the table's own column of that name; leave it out")
+        if any(winner in name for winner in WINNERS):
+            raise BadInput(
+                f"FEATURES: {shown(name)} is a column of votes or of a base's probabilities; leave it out, and name "
+                "the base in BASES to stack it"
+            )
 
 
 def _refuse_missing(
-    path: Path, table: pd.DataFrame, bases: Sequence[str], known: Sequence[str], features: Sequence[str]
+    path: Path, names: Sequence[str], bases: Sequence[str], known: Sequence[str], features: Sequence[str]
 ) -> None:
-    needed = ["id", LABEL, *(f"{base}_{name}" for base in bases for name in WINNERS), *features]
-    for name in needed:
-        if name not in table.columns:
-            raise BadInput(f"{path}: column {name} is missing; bases in the table: {', '.join(known) or 'none'}")
-    for name in (*features, *needed[2 : 2 + 3 * len(bases)]):
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise BadInput(f"{path}: column {name} is {table[name].dtype}; it must be numbers")
-
-
-def _ids(path: Path, table: pd.DataFrame) -> pd.Series:
-    ids = table["id"]
-    if ids.isna().any():
-        raise BadInput(f"{path}: row {int(ids.isna().argmax()) + 1} has no id; give every battle one")
-    ids = ids.astype("str")
-    if ids.duplicated().any():
-        raise BadInput(f"{path}: id {ids[ids.duplicated()].iloc[0]} stands more than once; keep one row of it")
-    return ids
+    if not bases:
+        raise BadInput(f"{path}: no base: no column is named <base>_{WINNERS[0]}")
+    for name in (ID, LABEL, *(f"{base}_{winner}" for base in bases for winner in WINNERS), *features):
+        if name not in names:
+            raise BadInput(
+                f"{path}: column {shown(name)} is missing; bases in the table: {shown(', '.join(known) or 'none')}"
+            )
 
 
 def _row(path: Path, bad: np.ndarray, ids: pd.Series) -> str:
     place = int(bad.argmax())
-    return f"{path}: row {place + 1} (id {ids.iloc[place]})"
+    return f"{path}: row {place + 1} (id {shown(ids.iloc[place])})"
 
 
-def _labels(path: Path, table: pd.DataFrame, ids: pd.Series) -> np.ndarray:
-    values = pd.to_numeric(table[LABEL], errors="coerce").to_numpy(dtype=np.float64)
-    bad = ~np.isin(values, (0, 1, 2))
+def _ids(path: Path, table: pd.DataFrame) -> pd.Series:
+    ids = _text(path, table, ID, pd.Series("not known", index=table.index))
+    repeated = ids.duplicated().to_numpy()
+    if repeated.any():
+        raise BadInput(f"{_row(path, repeated, ids)}: that id occurs more than once; keep one row of it")
+    return ids
+
+
+def _text(path: Path, table: pd.DataFrame, column: str, ids: pd.Series) -> pd.Series:
+    """A column of names as text: text as it is, whole numbers in digits. Refuses 1.0 and b'1': they were 1 once."""
+    values = table[column]
+    missing = values.isna().to_numpy()
+    if missing.any():
+        raise BadInput(f"{_row(path, missing, ids)}: no {column}; give every battle one")
+    kind = pd.api.types.infer_dtype(values)
+    if kind not in ("string", "integer"):
+        raise BadInput(
+            f"{path}: column {column} holds {kind} ({shown(values.iloc[0])}); give text or whole numbers, as "
+            "the battles have them"
+        )
+    return values.astype("str")
+
+
+def _whole_numbers(path: Path, table: pd.DataFrame, column: str, ids: pd.Series, most: int, fix: str) -> np.ndarray:
+    """A column of whole numbers from 0 to `most`, (n,) int64; of truths or dates, which look like numbers, none."""
+    kind = pd.api.types.infer_dtype(table[column], skipna=True)
+    if kind not in ("integer", "floating", "mixed-integer-float", "string", "decimal"):
+        raise BadInput(f"{path}: column {column} holds {kind} ({shown(table[column].iloc[0])}); {fix}")
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+    bad = ~((values >= 0) & (values <= most) & (values == np.floor(values)))
     if bad.any():
-        found = table[LABEL].iloc[int(bad.argmax())]
-        raise BadInput(f"{_row(path, bad, ids)}, column {LABEL}: {found!r}; it must be 0 (A), 1 (B) or 2 (tie)")
+        value = table[column].iloc[int(bad.argmax())]
+        raise BadInput(f"{_row(path, bad, ids)}, column {column}: {shown(value)}; {fix}")
     return values.astype(np.int64)
 
 
+def _labels(path: Path, table: pd.DataFrame, ids: pd.Series) -> np.ndarray:
+    return _whole_numbers(path, table, LABEL, ids, 2, "it must be 0 (A), 1 (B) or 2 (tie)")
+
+
+def _folds(path: Path, table: pd.DataFrame, ids: pd.Series, covered: np.ndarray) -> np.ndarray:
+    folds = _whole_numbers(path, table, FOLD, ids, 2**31, "give whole numbers: 0, 1, 2, …")
+    count = len(np.unique(folds[covered]))
+    if not 2 <= count <= MOST_FOLDS:
+        raise BadInput(
+            f"{path}: column {FOLD}: {count} different folds; give 2 to {MOST_FOLDS}, or drop the column to have "
+            "prepare.folds made"
+        )
+    return folds
+
+
+def _refuse_split_groups(path: Path, folds: np.ndarray, groups: pd.Series, ids: pd.Series) -> None:
+    """Refuses battles of one group in several folds: a model that saw the one is no judge of the other."""
+    codes = pd.factorize(groups)[0]
+    first = np.unique(codes, return_index=True)[1][codes]  # for each row the first one of its group
+    split = folds != folds[first]
+    if not split.any():
+        return
+    row = int(split.argmax())
+    one, other = (f"row {place + 1} (id {shown(ids.iloc[place])}, fold {folds[place]})" for place in (first[row], row))
+    raise BadInput(
+        f"{path}: {one} and {other} are both of group {shown(groups.iloc[row])}; {len(np.unique(codes[split]))} groups "
+        f"are split over folds: give each one fold, or drop column {FOLD} to have new ones made"
+    )
+
+
 def _probabilities(path: Path, table: pd.DataFrame, base: str, ids: pd.Series) -> np.ndarray:
-    values = table[[f"{base}_{name}" for name in WINNERS]].to_numpy(dtype=np.float64)
+    columns = [f"{base}_{name}" for name in WINNERS]
+    for name in columns:
+        _refuse_text(path, table[name])
+        if pd.api.types.is_bool_dtype(table[name]):
+            raise BadInput(f"{path}: column {shown(name)} is {table[name].dtype}; it must be probabilities")
+    values = table[columns].to_numpy(dtype=np.float64)
     absent = np.isnan(values).all(axis=1)
     with np.errstate(invalid="ignore"):
         sums = values.sum(axis=1)
         bad = ~absent & ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & (np.abs(sums - 1) <= TOLERANCE))
     if bad.any():
-        found = values[int(bad.argmax())].tolist()
         raise BadInput(
-            f"{_row(path, bad, ids)}, base {base}: {found}; "
+            f"{_row(path, bad, ids)}, base {shown(base)}: {values[int(bad.argmax())].tolist()}; "
             "give three probabilities that sum to 1, or NaN for all three"
         )
     return np.asarray(values / sums[:, None])
@@ -143,17 +208,17 @@ def _probabilities(path: Path, table: pd.DataFrame, base: str, ids: pd.Series) -
 
 def _features(path: Path, table: pd.DataFrame, names: Sequence[str], ids: pd.Series) -> pd.DataFrame:
     for name in names:
-        bad = ~np.isfinite(table[name].to_numpy(dtype=np.float64))
+        _refuse_text(path, table[name])
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(table[name].to_numpy(dtype=np.float32))  # as the stacker reads them
         if bad.any():
-            raise BadInput(f"{_row(path, bad, ids)}, column {name}: not a finite number; fill it in before")
+            raise BadInput(
+                f"{_row(path, bad, ids)}, column {shown(name)}: {shown(table[name].iloc[int(bad.argmax())])} is not a "
+                "finite number of single precision; fill it in, or scale the column, before"
+            )
     return table[list(names)].astype(np.float64)
 
 
-def _folds(path: Path, table: pd.DataFrame, ids: pd.Series) -> np.ndarray:
-    values = pd.to_numeric(table[FOLD], errors="coerce").to_numpy(dtype=np.float64)
-    bad = ~(values >= 0) | (values != np.floor(values))
-    if bad.any():
-        raise BadInput(
-            f"{_row(path, bad, ids)}, column {FOLD}: {table[FOLD].iloc[int(bad.argmax())]!r}; give 0, 1, 2, …"
-        )
-    return values.astype(np.int64)
+def _refuse_text(path: Path, column: pd.Series) -> None:
+    if not pd.api.types.is_numeric_dtype(column):
+        raise BadInput(f"{path}: column {shown(column.name)} is {column.dtype}; it must be numbers")

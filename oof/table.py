@@ -21,10 +21,12 @@ from battles.errors import BadInput
 from battles.files import read_metadata, read_table, write_table
 from battles.folds import fold_hash
 from battles.schema import CLASSES, WINNERS
+from oof.messages import shown
 
 MEAN, PLAIN, SWAPPED = "", "_plain", "_swapped"
 VARIANTS = (MEAN, PLAIN, SWAPPED)
 BOTH_ORDERS = "swapped"
+STACK = "stack"
 TOLERANCE = 1e-6
 
 
@@ -80,11 +82,11 @@ def _write(
     for variant in VARIANTS:
         if variant in variants:
             values = np.asarray(variants[variant], dtype=np.float64)
-            demanded = covered
+            required = covered
             if variant == SWAPPED:
-                demanded = np.asarray(~np.isnan(values).all(axis=1))
-                table[BOTH_ORDERS] = demanded
-            check_simplex(path, values, demanded, table["id"])
+                required = np.asarray(~np.isnan(values).all(axis=1))
+                table[BOTH_ORDERS] = required
+            check_simplex(path, values, required, table["id"])
             table[columns(variant)] = values
     write_table(path, table, metadata)
 
@@ -103,7 +105,7 @@ def read(path: str | Path, folds: pd.DataFrame, partial: bool = False) -> Predic
             f"{path}: fold hash {metadata.get('fold_hash')}, the run's folds have {expected}; "
             "it was made on another split: delete it and run `make oof` again"
         )
-    _check_ids(path, table["id"], folds["id"])
+    check_ids(path, table["id"], folds["id"], "make oof")
     if not np.array_equal(table["fold"].to_numpy(), folds["fold"].to_numpy()):
         raise BadInput(f"{path}: column fold differs from the run's folds; delete it and run `make oof` again")
     covered = ~table[columns(MEAN)].isna().all(axis=1).to_numpy()
@@ -122,13 +124,14 @@ def read_test(path: str | Path, ids: Sequence[str]) -> Predictions:
     """Reads test predictions for just these ids in this order; raises BadInput as `read` does."""
     path = Path(path)
     table, metadata = _load(path)
-    _check_ids(path, table["id"], pd.Series(list(ids), dtype="str"))
+    check_ids(path, table["id"], pd.Series(list(ids), dtype="str"), "make oof")
     return _predictions(path, table, np.ones(len(table), dtype=bool), metadata)
 
 
 def _load(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not path.exists():
-        raise BadInput(f"{path}: no such file; run `make oof-{path.name.split('.')[0]}` first")
+        base = path.name.split(".")[0]
+        raise BadInput(f"{path}: no such file; run `make {STACK if base == STACK else f'oof-{base}'}` first")
     table = read_table(path)
     missing = [name for name in ("id", *columns(MEAN)) if name not in table.columns]
     if missing:
@@ -142,30 +145,36 @@ def _predictions(path: Path, table: pd.DataFrame, covered: np.ndarray, metadata:
         values[variant] = None
         if columns(variant)[0] in table.columns:
             array = table[columns(variant)].to_numpy(dtype=np.float64)
-            # Tables written before there was a time budget have no such column.
-            partly = variant == SWAPPED and BOTH_ORDERS in table.columns
-            demanded = table[BOTH_ORDERS].to_numpy(dtype=bool) if partly else covered
-            check_simplex(path, array, demanded, table["id"])
+            # Tables written before there was a time budget lack the column: there all rows were read in both orders.
+            budgeted = variant == SWAPPED and BOTH_ORDERS in table.columns
+            required = table[BOTH_ORDERS].to_numpy(dtype=bool) if budgeted else covered
+            check_simplex(path, array, required, table["id"])
             values[variant] = array
     mean = values[MEAN]
     assert mean is not None  # _load refused a table without these columns
     return Predictions(mean, values[PLAIN], values[SWAPPED], covered, metadata)
 
 
-def _check_ids(path: Path, found: pd.Series, expected: pd.Series) -> None:
-    if found.duplicated().any():
-        raise BadInput(f"{path}: id {found[found.duplicated()].iloc[0]} stands more than once; delete the file")
-    unknown = found[~found.isin(expected)]
+def check_ids(path: Path, ids: pd.Series, expected: pd.Series, command: str) -> None:
+    """Raises BadInput unless a file's ids are the expected ones in their order; `command` makes the file again.
+
+    Tables are put side by side by nothing but their order, so every one that is read is checked here.
+    """
+    again = f"delete the file and run `{command}` again"
+    if ids.duplicated().any():
+        raise BadInput(f"{path}: id {shown(ids[ids.duplicated()].iloc[0])} occurs more than once; {again}")
+    unknown = ids[~ids.isin(expected)]
     if len(unknown):
-        raise BadInput(f"{path}: id {unknown.iloc[0]} is not a battle of this run; delete the file and run it again")
-    missing = expected[~expected.isin(found)]
+        raise BadInput(f"{path}: id {shown(unknown.iloc[0])} is not a battle of this run; {again}")
+    missing = expected[~expected.isin(ids)]
     if len(missing):
-        raise BadInput(f"{path}: id {missing.iloc[0]} is missing; delete the file and run it again")
-    if found.tolist() != expected.tolist():
-        raise BadInput(f"{path}: ids stand in another order than the run's; delete the file and run it again")
+        raise BadInput(f"{path}: id {shown(missing.iloc[0])} is missing; {again}")
+    if ids.tolist() != expected.tolist():
+        raise BadInput(f"{path}: its ids are in another order than the run's; {again}")
 
 
 def check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids: pd.Series) -> None:
+    """Raises BadInput unless `values` is (rows, 3), on the simplex where `covered` and there or NaN elsewhere."""
     if values.shape != (len(ids), CLASSES):
         raise BadInput(f"{path}: probabilities have shape {values.shape}, expected ({len(ids)}, {CLASSES})")
     with np.errstate(invalid="ignore"):
@@ -175,6 +184,6 @@ def check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise BadInput(
-            f"{path}: row {row + 1} (id {ids.iloc[row]}) holds {values[row].tolist()}; "
+            f"{path}: row {row + 1} (id {shown(ids.iloc[row])}) holds {values[row].tolist()}; "
             "a row must be three finite probabilities that sum to 1"
         )

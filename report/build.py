@@ -6,9 +6,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from battles.files import write_json, write_text
+from oof.table import STACK
 from report import draw_battles, draw_models, sections
-from report.findings import STACK, Findings, find, to_json
-from report.inputs import Inputs
+from report.findings import Findings, find, to_json
+from report.inputs import PRIOR, Inputs
 from report.page import page
 from report.style import save, styled
 
@@ -36,7 +37,7 @@ def build(inputs: Inputs, folder: Path) -> Findings:
 
 def _figures(inputs: Inputs, findings: Findings) -> dict[str, Figure]:
     scores = inputs.scores
-    prior = scores["candidates"][sections.PRIOR]["log_loss"]
+    prior = scores["candidates"][PRIOR]["log_loss"]
     figures = {
         "losses": draw_models.losses(scores["bases"] | scores["candidates"], prior, STACK),
         "reliability": draw_models.reliability(

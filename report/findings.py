@@ -9,21 +9,15 @@ import pandas as pd
 
 from battles.errors import BadInput
 from battles.schema import labels
-from oof.metrics import (
-    accuracy,
-    expected_calibration_error,
-    log_loss,
-    macro_f1,
-    paired_standard_error,
-    row_losses,
-)
+from oof.metrics import paired_standard_error, row_losses
+from oof.table import STACK
 from report import exploration
 from report.bias import base_position, verbosity, vote_position
 from report.calibration import reliability
-from report.classes import class_figures, confident_mistakes, confusion_matrix
 from report.inputs import Inputs
+from report.mistakes import confident_mistakes
+from report.scores import class_scores, confusion_matrix, model_scores
 
-STACK = "stack"
 MISTAKES = 20
 
 
@@ -53,17 +47,17 @@ class Findings:
 def find(inputs: Inputs) -> Findings:
     """Computes the findings; raises BadInput when no battle is covered by every base and the stack."""
     tables = {STACK: inputs.stack, **inputs.bases}
-    rows = np.logical_and.reduce([found.covered for found in tables.values()])
+    rows = np.logical_and.reduce([predictions.covered for predictions in tables.values()])
     if not rows.any():
         raise BadInput(f"oof/{inputs.run}: no fold is covered by every base and the stack; run `make stack` again")
     votes, groups = labels(inputs.battles)[rows], inputs.folds["group"].to_numpy()[rows]
-    probabilities = {name: found.probabilities[rows] for name, found in tables.items()}
+    probabilities = {name: predictions.probabilities[rows] for name, predictions in tables.items()}
     stack = probabilities[STACK]
     bases = {name: values for name, values in probabilities.items() if name != STACK}
     confusion = {name: confusion_matrix(values, votes) for name, values in probabilities.items()}
     models = {
         name: _figures(values, votes, groups)
-        | {"covered": int(tables[name].covered.sum()), "classes": class_figures(confusion[name])}
+        | {"covered": int(tables[name].covered.sum()), "classes": class_scores(confusion[name])}
         for name, values in probabilities.items()
     }
     known = exploration.named(inputs.battles)
@@ -74,7 +68,7 @@ def find(inputs: Inputs) -> Findings:
         confusion=confusion,
         reliability={name: reliability(values, votes) for name, values in probabilities.items()},
         votes=vote_position(votes, groups),
-        position={name: base_position(found, rows) for name, found in tables.items()},
+        position={name: base_position(predictions, rows) for name, predictions in tables.items()},
         verbosity=verbosity(inputs.lengths[rows], votes, stack, groups),
         mistakes=confident_mistakes(inputs.folds[rows], stack, bases, votes, MISTAKES),
         named=len(known),
@@ -106,15 +100,13 @@ def to_json(inputs: Inputs, findings: Findings) -> dict[str, Any]:
 
 
 def _figures(probabilities: np.ndarray, votes: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
-    losses = row_losses(probabilities, votes)
+    losses, scores = row_losses(probabilities, votes), model_scores(probabilities, votes)
     return {
         "rows": len(votes),
-        "log_loss": log_loss(probabilities, votes),
+        "log_loss": scores.pop("log_loss"),
         # Of the loss itself; the one of a difference to the stack, which is smaller, stands in the stacker's figures.
         "log_loss_standard_error": paired_standard_error(losses, np.zeros(len(losses)), groups),
-        "accuracy": accuracy(probabilities, votes),
-        "macro_f1": macro_f1(probabilities, votes),
-        "ece": expected_calibration_error(probabilities, votes),
+        **scores,
     }
 
 

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from battles.errors import BadInput
 from battles.files import read_table
 from battles.paths import RunPaths
 from battles.schema import ID, MODELS, WINNERS
 from oof import table
-from oof.table import Predictions
+from oof.messages import shown
+from oof.table import STACK, Predictions
 
 CURVE = ("step", "loss", "valid_log_loss")
+PRIOR = "prior"
 # Columns of the feature table: log(1 + characters) of each response.
 LENGTHS = ("chars_a", "chars_b")
 
@@ -50,10 +53,10 @@ def read(paths: RunPaths, bases: Sequence[str]) -> Inputs:
         battles=battles,
         folds=folds,
         bases={name: table.read(paths.predictions(name), folds, partial=True) for name in bases},
-        stack=table.read(paths.predictions("stack"), folds, partial=True),
+        stack=table.read(paths.predictions(STACK), folds, partial=True),
         lengths=_lengths(paths.features / "train.parquet", battles[ID]),
-        curves={name: found for name in bases if (found := _curves(paths.base(name)))},
-        scores=_scores(paths.oof / "metrics.json", bases),
+        curves={name: curves for name in bases if (curves := _curves(paths.base(name)))},
+        scores=read_scores(paths.oof / "metrics.json", bases),
     )
 
 
@@ -68,37 +71,76 @@ def _lengths(path: Path, ids: pd.Series) -> np.ndarray:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make features` first")
     known = set(LENGTHS) <= set(pq.read_schema(path).names)
-    found = read_table(path, columns=[ID, *(LENGTHS if known else ())])
-    if found[ID].tolist() != ids.tolist():
-        raise BadInput(f"{path}: its ids are not the run's battles in their order; delete it and run `make features`")
+    features = read_table(path, columns=[ID, *(LENGTHS if known else ())])
+    table.check_ids(path, features[ID], ids, "make report")
     # Predictions made elsewhere come without texts.
-    return found[list(LENGTHS)].to_numpy(dtype=np.float64) if known else np.full((len(ids), 2), np.nan)
+    return features[list(LENGTHS)].to_numpy(dtype=np.float64) if known else np.full((len(ids), 2), np.nan)
 
 
 def _curves(folder: Path) -> dict[int, pd.DataFrame]:
     """Curves of the folds that were run; none for a base that is not trained in steps."""
-    found = {}
+    paths = {}
     for path in folder.glob("fold-*/curve.csv"):
         fold = path.parent.name.removeprefix("fold-")
         if fold.isdecimal():
-            found[int(fold)] = path
-    return {fold: _curve(found[fold]) for fold in sorted(found)}
+            paths[int(fold)] = path
+    return {fold: _curve(paths[fold]) for fold in sorted(paths)}
 
 
 def _curve(path: Path) -> pd.DataFrame:
-    curve = pd.read_csv(path)
+    again = f"delete {path.parent} and run `make oof-{path.parent.parent.name}` again"
+    try:
+        curve = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{path}: cannot be read ({shown(str(error))}); {again}") from None
     missing = [name for name in CURVE if name not in curve.columns]
     if missing or curve.empty:
-        lack = f"column {missing[0]} is missing" if missing else "it has no rows"
-        raise BadInput(f"{path}: {lack}; delete its folder and run `make oof` again")
+        raise BadInput(f"{path}: {f'column {missing[0]} is missing' if missing else 'it has no rows'}; {again}")
+    for name in CURVE:
+        # Between the ends of epochs there is no log loss of the held-out fold.
+        gaps = curve[name].isna().any() and name != "valid_log_loss"
+        if not pd.api.types.is_numeric_dtype(curve[name]) or gaps or np.isinf(curve[name]).any():
+            raise BadInput(f"{path}: column {name} holds what is no number; {again}")
     return curve
 
 
-def _scores(path: Path, bases: Sequence[str]) -> dict[str, Any]:
+class _Figures(BaseModel):
+    """Of one row of `report.scores.score`, all that is read."""
+
+    log_loss: FiniteFloat
+    accuracy: FiniteFloat
+    macro_f1: FiniteFloat
+    ece: FiniteFloat
+    seconds: FiniteFloat | None
+    standard_error: FiniteFloat | None
+
+
+class _Scores(BaseModel):
+    """Of `oof/<run>/metrics.json`, all that is read."""
+
+    bases: dict[str, _Figures]
+    candidates: dict[str, _Figures]
+    shipped: str
+
+
+def read_scores(path: Path, bases: Sequence[str]) -> dict[str, Any]:
+    """`oof/<run>/metrics.json` as `make stack` wrote it.
+
+    Raises BadInput when it is missing, broken, or lacks the figures of one of `bases`.
+    """
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make stack` first")
-    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    unscored = [name for name in bases if name not in scores["bases"]]
+    again = "delete it and run `make stack` again"
+    content = path.read_bytes()
+    try:
+        checked = _Scores.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadInput(f"{path}: {shown(place)}{': ' if place else ''}{shown(first['msg'])}; {again}") from None
+    unscored = [name for name in bases if name not in checked.bases]
+    unscored += [name for name in (STACK, PRIOR) if name not in checked.candidates]
     if unscored:
-        raise BadInput(f"{path}: no figures of base {unscored[0]}; run `make stack` again")
+        raise BadInput(f"{path}: no figures of {shown(unscored[0])}; {again}")
+    scores: dict[str, Any] = json.loads(content)
     return scores

@@ -83,7 +83,7 @@ class Section:
 
 
 def page(title: str, top: Sequence[Html], sections: Sequence[Section], foot: str) -> str:
-    """The whole document."""
+    """The whole document. It may load nothing and run no script, should an escape ever be forgotten."""
     links = "".join(f'<a href="#{text(part.anchor)}">{text(part.title)}</a>' for part in sections)
     body = "\n".join(part.markup() for part in sections)
     head = "\n".join(part.markup for part in top)
@@ -92,6 +92,7 @@ def page(title: str, top: Sequence[Html], sections: Sequence[Section], foot: str
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{text(title)}</title>
 <style>{_CSS}</style>
 </head>

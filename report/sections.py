@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 
 from battles.schema import WINNERS
+from oof.table import STACK
 from report.draw_battles import TOP
-from report.findings import STACK, Findings
+from report.findings import Findings
+from report.inputs import PRIOR
 from report.page import Html, Section, beside, cards, details, heading, image, paragraph, table
 from report.style import CLASS_NAMES
 
-PRIOR = "prior"
 Images = Mapping[str, Path]
 
 

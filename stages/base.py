@@ -8,8 +8,7 @@ from models.base_kinds import in_step, open_base
 from models.transformer.settings import Transformer
 from oof import table
 from oof.crossfit import CrossFit, crossfit
-from oof.nested import cross_pairs
-from oof.pairs import write_pairs
+from oof.nested import cross_pairs, write_pairs
 from stages.base_run import BaseRun
 from stages.common import base_arguments, code_version, guarded, library_versions
 

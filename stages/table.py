@@ -1,14 +1,19 @@
 """Brings predictions made elsewhere into the run, as out-of-fold tables that the stacker reads like its own."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from battles.errors import BadInput
 from battles.files import write_table
 from battles.folds import fold_hash, split
 from battles.paths import RunPaths
 from battles.schema import ID, WINNERS
 from battles.settings import Prepare
 from oof import external, table
+from oof.external import ExternalPredictions
+from oof.feature_leakage import implausible
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
 
 
@@ -17,17 +22,33 @@ def main() -> None:
     settings, _ = section(run, "prepare", Prepare)
     paths = RunPaths(run)
     source = stamp(run, "inputs")["table"]
-    found = external.read(source["path"], source["bases"], source["features"])
-    groups = found.ids if found.groups is None else found.groups
-    numbers = found.folds if found.folds is not None else split(found.labels, groups, settings.folds, settings.seed)
-    folds = pd.DataFrame({ID: found.ids, "fold": numbers, "group": groups})
+    given = external.read(source["path"], source["bases"], source["features"])
+    groups = given.ids if given.groups is None else given.groups
+    numbers = given.folds if given.folds is not None else split(given.labels, groups, settings.folds, settings.seed)
+    if not stamp(run, "run")["allow_suspect"]:
+        reason = implausible(given.features, given.probabilities, given.labels, numbers, groups.to_numpy())
+        if reason:
+            raise BadInput(
+                f"FEATURES: {reason}; features that know so much were made from the votes: leave the column out, or, "
+                "if it was made without them, give ALLOW_SUSPECT=1"
+            )
+    folds = pd.DataFrame({ID: given.ids, "fold": numbers, "group": groups})
+    _write(paths, given, folds, source)
+    origin = "new" if given.folds is None else "its own"
+    print(
+        f"table: {len(given.ids)} of {given.rows} rows are covered by all of {', '.join(given.probabilities)}; "
+        f"{len(given.swap)} features; {len(np.unique(numbers))} folds ({origin})"
+    )
 
+
+def _write(paths: RunPaths, given: ExternalPredictions, folds: pd.DataFrame, source: dict[str, Any]) -> None:
+    """Writes what the steps of a run of battles write: battles, folds, features and the table of each base."""
     digest = {"fold_hash": fold_hash(folds), "source_sha256": source["sha256"]}
-    votes = pd.DataFrame(np.eye(3, dtype=np.int64)[found.labels], columns=list(WINNERS))
-    write_table(paths.battles / "train.parquet", pd.concat([found.ids.rename(ID), votes], axis=1), digest)
+    votes = pd.DataFrame(np.eye(3, dtype=np.int64)[given.labels], columns=list(WINNERS))
+    write_table(paths.battles / "train.parquet", pd.concat([given.ids.rename(ID), votes], axis=1), digest)
     write_table(paths.battles / "folds.parquet", folds, digest)
-    features = pd.concat([found.ids.rename(ID), found.features], axis=1)
-    write_table(paths.features / "train.parquet", features, {"swap": dict(found.swap), **digest})
+    features = pd.concat([given.ids.rename(ID), given.features], axis=1)
+    write_table(paths.features / "train.parquet", features, {"swap": dict(given.swap), **digest})
     about = {
         "backbone": source["path"],
         "params_hash": source["sha256"],
@@ -37,13 +58,8 @@ def main() -> None:
         "train_seconds": None,
         "inference_seconds": None,
     }
-    for name, values in found.probabilities.items():
+    for name, values in given.probabilities.items():
         table.write(paths.predictions(name), folds, {table.MEAN: values}, {"base": name, **about})
-    origin = "new" if found.folds is None else "its own"
-    print(
-        f"table: {len(found.ids)} of {found.rows} rows are covered by all of {', '.join(found.probabilities)}; "
-        f"{len(found.swap)} features; {len(np.unique(numbers))} folds ({origin})"
-    )
 
 
 if __name__ == "__main__":

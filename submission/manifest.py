@@ -1,9 +1,11 @@
 """The manifest beside a submission: which files, hashes and params it came from."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from battles.errors import BadInput
 from battles.files import file_hash
 
 
@@ -18,3 +20,24 @@ def manifest(
         "artefacts": {path.as_posix(): file_hash(path) for path in sorted(artefacts)},
         "params": dict(params),
     }
+
+
+def check_submission(submission: Path, manifest: Path) -> None:
+    """Raises BadInput unless `submission` is byte for byte the file that `manifest` describes.
+
+    A file that was cut short, edited or taken from another run has another hash.
+    """
+    again = f"delete {submission} and run `make submission` again"
+    for path in (submission, manifest):
+        if not path.is_file():
+            raise BadInput(f"{path}: no such file; {again}")
+    try:
+        recorded = json.loads(manifest.read_text(encoding="utf-8"))["submission"]["sha256"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise BadInput(f"{manifest}: not a manifest that the submission step wrote; {again}") from None
+    actual = file_hash(submission)
+    if actual != recorded:
+        raise BadInput(
+            f"{submission}: its SHA-256 is {actual[:16]}…, {manifest.name} has {str(recorded)[:16]}…: the file was "
+            f"changed after it was made; {again}"
+        )

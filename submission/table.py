@@ -9,7 +9,10 @@ import pandas as pd
 from battles.errors import BadInput
 from battles.files import atomic
 from battles.schema import CLASSES, ID, WINNERS
+from oof.messages import shown
 
+# The competition's bounds: no probability below, no sum further from 1. Not the floors of `oof`, which only keep
+# logarithms finite.
 SMALLEST = 1e-6
 TOLERANCE = 1e-6
 
@@ -33,28 +36,34 @@ def check(table: pd.DataFrame, ids: Sequence[str]) -> None:
     row finite, inside [1e-6, 1] and summing to 1 within 1e-6."""
     expected = [ID, *WINNERS]
     if list(table.columns) != expected:
-        raise BadInput(f"submission: columns are {list(table.columns)}, the competition's are {expected}")
-    found = table[ID].tolist()
-    if len(found) != len(ids):
-        raise BadInput(f"submission: {len(found)} rows for {len(ids)} test battles; predict every battle once")
-    for row, (have, want) in enumerate(zip(found, ids, strict=True), start=1):
+        raise BadInput(f"submission: columns are {shown(list(table.columns))}, the competition's are {expected}")
+    table_ids = table[ID].tolist()
+    if len(table_ids) != len(ids):
+        raise BadInput(f"submission: {len(table_ids)} rows for {len(ids)} test battles; predict every battle once")
+    for row, (have, want) in enumerate(zip(table_ids, ids, strict=True), start=1):
         if have != want:
-            raise BadInput(f"submission: row {row} has id {have}, the test file has {want} there; keep its order")
+            raise BadInput(
+                f"submission: row {row} has id {shown(have)}, the test file has {shown(want)} there; keep its order"
+            )
     values = table[list(WINNERS)].to_numpy(dtype=np.float64)
     good = np.isfinite(values).all(axis=1) & (values >= SMALLEST).all(axis=1) & (values <= 1).all(axis=1)
     good &= np.abs(values.sum(axis=1) - 1) <= TOLERANCE
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise BadInput(
-            f"submission: row {row + 1} (id {found[row]}) holds {values[row].tolist()}; "
+            f"submission: row {row + 1} (id {shown(table_ids[row])}) holds {values[row].tolist()}; "
             f"each row must be finite, inside [{SMALLEST}, 1] and sum to 1"
         )
 
 
-def write(path: str | Path, table: pd.DataFrame) -> None:
-    """Writes the CSV atomically, with nine decimals: rows still sum to 1 within 2e-9."""
+def write(path: str | Path, table: pd.DataFrame, ids: Sequence[str]) -> None:
+    """Writes the CSV atomically, with nine decimals: rows still sum to 1 within 2e-9.
+
+    What was written is read and checked as `check` does before it takes the place of an earlier file.
+    """
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.9f", lineterminator="\n")
+        check(read(temporary), ids)
 
 
 def read(path: str | Path) -> pd.DataFrame:

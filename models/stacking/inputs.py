@@ -92,8 +92,7 @@ def _features(path: Path, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, str]]
     swap = read_metadata(path).get("swap")
     if swap is None:
         raise BadInput(f"{path}: no swap declaration in its metadata; delete it and run the features step again")
-    if features[ID].tolist() != ids.tolist():
-        raise BadInput(f"{path}: its ids are not the run's battles in their order; delete it and run features again")
+    table.check_ids(path, features[ID], ids, "make stack")
     return features.drop(columns=ID), swap
 
 

@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 
 from battles.errors import BadInput
+from battles.files import read_metadata, read_table, write_table
 from battles.folds import make_folds
 from benchmarks.distillation import ARMS, repetition
 from models.tfidf.base_model import open_base
 from models.tfidf.settings import Tfidf
 from oof.crossfit import crossfit
 from oof.model_store import FoldResult, ModelStore
-from oof.nested import cross_pairs
+from oof.nested import cross_pairs, read_pairs, write_pairs
 from oof.table import MEAN
 from tests.models.transformer.checkpoints import battles
 
@@ -77,3 +78,46 @@ def test_on_random_votes_only_plain_rows_seem_to_teach() -> None:
     assert flattery["plain rows"] > 0.05
     assert abs(flattery["clean rows"]) < 0.025
     assert abs(flattery["no teacher"]) < 0.025
+
+
+TRIPLES = pd.DataFrame({"id": list("abcdef"), "fold": [0, 1, 2, 0, 1, 2]})
+
+
+def _values() -> np.ndarray:
+    values = np.random.default_rng(0).dirichlet([1, 1, 1], (3, 6))
+    for fold in range(3):
+        values[fold][TRIPLES["fold"] == fold] = np.nan
+    return values
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "x.parquet", TRIPLES, _values(), {"base": "x"})
+    assert np.array_equal(read_pairs(tmp_path / "x.parquet", TRIPLES), _values(), equal_nan=True)
+    assert len(pd.read_parquet(tmp_path / "x.parquet")) == 12
+
+
+def test_another_split_no_file_and_no_probabilities_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    with pytest.raises(BadInput, match="no such file"):
+        read_pairs(path, TRIPLES)
+    write_pairs(path, TRIPLES, _values(), {})
+    with pytest.raises(BadInput, match="another split"):
+        read_pairs(path, TRIPLES.assign(fold=[0, 1, 2, 2, 1, 0]))
+    broken = _values()
+    broken[0, 1] = np.nan
+    with pytest.raises(BadInput, match="a row must be three finite probabilities"):
+        write_pairs(path, TRIPLES, broken, {})
+
+
+def test_a_table_of_other_battles_or_another_order_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_pairs(path, TRIPLES, _values(), {})
+    table, metadata = read_table(path), read_metadata(path)
+    for changed, message in (
+        (table.iloc[::-1], "its ids are in another order than the run's"),
+        (table[table["id"] != "c"], "id c is missing"),
+        (table.assign(id=table["id"].replace("c", "z")), "id z is not a battle of this run"),
+    ):
+        write_table(path, changed.reset_index(drop=True), metadata)
+        with pytest.raises(BadInput, match=f"{message}.*run `make oof` again"):
+            read_pairs(path, TRIPLES)

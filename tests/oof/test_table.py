@@ -79,7 +79,7 @@ def test_a_reader_refuses_what_is_not_the_runs_table(tmp_path: Path, folds: pd.D
     write(path, folds, {MEAN: simplex(4)}, {})
     table = read_table(path)
     cases = {
-        "stands more than once": table.assign(id=["b", "a", "b", "c"]),
+        "occurs more than once": table.assign(id=["b", "a", "b", "c"]),
         "is not a battle of this run": table.assign(id=["b", "a", "z", "c"]),
         "id d is missing": table[table["id"] != "d"],
         "another order": table.iloc[[1, 0, 2, 3]],

@@ -19,7 +19,7 @@ from battles.schema import labels
 from oof import table
 from oof.metrics import log_loss
 from report.build import build
-from report.inputs import read
+from report.inputs import read, read_scores
 from stages import report
 from tests.report.synthetic import BASES, NAMES, RUN, battles, write_run
 
@@ -176,7 +176,7 @@ def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
     features = tmp_path / "features" / RUN / "train.parquet"
     whole = read_table(features)
     whole.iloc[::-1].to_parquet(features)
-    with pytest.raises(BadInput, match=r"features/try/train\.parquet: its ids are not the run's"):
+    with pytest.raises(BadInput, match=r"features/try/train\.parquet: its ids are in another order than the run's"):
         read(RunPaths(RUN, tmp_path), BASES)
     whole.to_parquet(features)
     pd.DataFrame({"step": [1]}).to_csv(tmp_path / "models" / "runs" / RUN / "roberta" / "fold-0" / "curve.csv")
@@ -186,3 +186,102 @@ def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
     (tmp_path / "models" / "runs" / RUN / "roberta" / "fold-0" / "curve.csv").unlink()
     with pytest.raises(BadInput, match=r"metrics\.json: no such file"):
         read(RunPaths(RUN, tmp_path), BASES)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "Invalid JSON"),
+        (b'{"bases": {"robe', "Invalid JSON"),
+        (b"\xff\xfe{}", "Invalid JSON"),
+        (b"[" * 100_000, "Invalid JSON"),
+        (b"[]", "Input should be an object"),
+        (b"{}", "bases: Field required"),
+        (b'{"bases": {"roberta": 1}, "candidates": {}, "shipped": "x"}', "bases.roberta: Input should be"),
+        (b'{"bases": {}, "candidates": {}, "shipped": "x"}', "no figures of roberta"),
+    ],
+)
+def test_a_broken_metrics_file_is_refused_with_what_makes_it_again(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
+    (tmp_path / "metrics.json").write_bytes(content)
+    with pytest.raises(
+        BadInput, match=rf"metrics\.json: {expected}.*; delete it and run `make stack` again$"
+    ) as refusal:
+        read_scores(tmp_path / "metrics.json", BASES)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_metrics_file_that_lacks_a_figure_or_holds_none_that_is_finite_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, *battles(40), curves=())
+    path = tmp_path / "oof" / RUN / "metrics.json"
+    whole = path.read_text()
+    assert read_scores(path, BASES) == json.loads(whole)
+    for change, expected in (
+        (lambda scores: scores["candidates"].pop("prior"), "no figures of prior"),
+        (lambda scores: scores["candidates"].pop("stack"), "no figures of stack"),
+        (lambda scores: scores["bases"].pop("tfidf"), "no figures of tfidf"),
+        (lambda scores: scores["bases"]["tfidf"].pop("ece"), "bases.tfidf.ece: Field required"),
+        (
+            lambda scores: scores["bases"]["tfidf"].update(log_loss=float("nan")),
+            "bases.tfidf.log_loss: Input should be",
+        ),
+        (lambda scores: scores.update(shipped=None), "shipped: Input should be a valid string"),
+    ):
+        scores = json.loads(whole)
+        change(scores)
+        path.write_text(json.dumps(scores))
+        with pytest.raises(BadInput, match=expected):
+            read_scores(path, BASES)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b'step,loss,valid_log_loss\n1,"0.5', "cannot be read"),
+        (b"step,loss,valid_log_loss\n", "it has no rows"),
+        (b"step,loss,valid_log_loss\n1,0.5,\n2,zz,\n", "column loss holds what is no number"),
+        (b"step,loss,valid_log_loss\n1,0.5,\n2,inf,\n", "column loss holds what is no number"),
+        (b"step,loss,valid_log_loss\n1,0.5,\n2,,\n", "column loss holds what is no number"),
+        (b"step,loss,valid_log_loss\n1,0.5,\n2", "column loss holds what is no number"),
+        (b"step,loss,valid_log_loss\n1,0.5,x\n", "column valid_log_loss holds what is no number"),
+    ],
+)
+def test_a_broken_curve_is_refused_with_what_makes_it_again(tmp_path: Path, content: bytes, expected: str) -> None:
+    write_run(tmp_path, *battles(40))
+    (tmp_path / "models" / "runs" / RUN / "roberta" / "fold-2" / "curve.csv").write_bytes(content)
+    with pytest.raises(
+        BadInput, match=rf"curve\.csv: {expected}.*; delete \S+/fold-2 and run `make oof-roberta` again$"
+    ):
+        read(RunPaths(RUN, tmp_path), BASES)
+
+
+def test_hostile_names_of_models_harm_neither_the_page_nor_a_figure(tmp_path: Path) -> None:
+    hostile = (
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "' onmouseover='alert(1)",
+        "--><script>x</script><!--",
+        "]]></text><script>x</script>",
+        "&lt;script&gt;",
+        "javascript:alert(1)",
+        "\u202egnp.exe\u2066",
+        "מודל-א",
+        "line\u2028break\r\n",
+        "x" * 20_000,
+    )
+    write_run(tmp_path, *battles(400, names=hostile))
+    build(read(RunPaths(RUN, tmp_path), BASES), tmp_path / "out")
+    markup = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    page = Page(markup)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.images)
+    assert "Content-Security-Policy" in markup
+    assert not re.search("[\u202a-\u202e\u2028\u2029\u2066-\u2069]", markup)
+    assert {*hostile[:7], "מודל-א"} <= set(page.words)
+    assert len(markup) < 2_000_000
+    for path in (tmp_path / "out" / "figures").glob("*.svg"):
+        tags = {element.tag.rpartition("}")[2] for element in ET.parse(path).iter()}
+        assert not {"script", "img", "foreignObject"} & tags

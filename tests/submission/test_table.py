@@ -15,7 +15,7 @@ def test_certain_rows_are_lifted_off_zero_and_keep_their_order(tmp_path: Path) -
     assert numbers.min() >= SMALLEST
     np.testing.assert_allclose(numbers, values, atol=1e-5)
     np.testing.assert_allclose(numbers.sum(axis=1), 1, atol=1e-12)
-    write(tmp_path / "submission.csv", table)
+    write(tmp_path / "submission.csv", table, ["007", "x,1"])
     assert (tmp_path / "submission.csv").read_text().splitlines()[0] == "id,winner_model_a,winner_model_b,winner_tie"
     again = read(tmp_path / "submission.csv")
     assert again["id"].tolist() == ["007", "x,1"]
@@ -40,3 +40,27 @@ def changed(**columns: list[float] | list[str]) -> pd.DataFrame:
 def test_a_bad_submission_is_refused(table: pd.DataFrame, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         check(table, ["1", "2"])
+
+
+def test_ids_come_back_as_they_were(tmp_path: Path) -> None:
+    ids = ["", " ", "NA", "1.0", '"', "a\nb", "é", "模", "x" * 1000]
+    write(tmp_path / "submission.csv", build(ids, np.full((len(ids), 3), 1 / 3)), ids)
+    check(read(tmp_path / "submission.csv"), ids)
+
+
+def test_what_does_not_come_back_right_does_not_take_the_place_of_a_good_file(tmp_path: Path) -> None:
+    path = tmp_path / "submission.csv"
+    write(path, changed(), ["1", "2"])
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="sum to 1"):
+        write(path, changed(winner_tie=[0.5, 0.5]), ["1", "2"])
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_refusal_is_short_and_on_one_line() -> None:
+    table = build(["a\nb" * 1_000_000], np.full((1, 3), 1 / 3))
+    with pytest.raises(BadInput, match="row 1 has id a") as refusal:
+        check(table, ["other"])
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 600

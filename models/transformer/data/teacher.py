@@ -6,7 +6,7 @@ import pandas as pd
 from battles.paths import RunPaths
 from models.transformer.settings import Teacher
 from oof import table
-from oof.pairs import read_pairs
+from oof.nested import read_pairs
 
 
 def teacher_probabilities(paths: RunPaths, teacher: Teacher, folds: pd.DataFrame) -> np.ndarray:

@@ -7,7 +7,7 @@ from scipy import sparse
 from battles.schema import WINNERS, labels
 from battles.swap import swap_battles, swap_probabilities
 from models.tfidf import hashing
-from models.tfidf.model import Differences, TfidfModel, _column_weights, _solve, differences, fit, fit_folds
+from models.tfidf.model import Differences, TfidfModel, _solve_ridge, _squared_idf, differences, fit, fit_folds
 from models.tfidf.settings import Tfidf
 from tests.features.battles import odd, styled
 
@@ -41,9 +41,9 @@ def test_training_on_exchanged_battles_gives_the_same_model(model: TfidfModel) -
 
 def test_predictions_are_probabilities_and_better_than_the_prior(model: TfidfModel) -> None:
     fresh, _ = styled(400, seed=4)
-    found = model.predict(fresh)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
-    assert log_loss(found, labels(fresh)) < prior_loss(labels(fresh)) - 0.05
+    predicted = model.predict(fresh)
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-12)
+    assert log_loss(predicted, labels(fresh)) < prior_loss(labels(fresh)) - 0.05
 
 
 def test_odd_texts_are_predicted(model: TfidfModel) -> None:
@@ -96,9 +96,9 @@ def test_conjugate_gradients_solve_the_ridge_of_each_subset() -> None:
     gap = rng.normal(size=40)
     settings = Tfidf(bits=10, min_battles=1, length=0.5, ridge=0.7)
     seen = Differences(grams, gap, np.zeros((40, 3)))
-    importance, targets = _column_weights(grams, settings), rng.choice([-1.0, 0, 1], 40)
+    importance, targets = _squared_idf(grams, settings), rng.choice([-1.0, 0, 1], 40)
     use = (rng.random((40, 2)) < 0.7).astype(np.float32)
-    found = _solve(seen, importance, targets, use, settings)
+    found = _solve_ridge(seen, importance, targets, use, settings)
     kernel = (grams.multiply(importance) @ grams.T).toarray() + 0.5 * np.outer(gap, gap)
     for column in range(2):
         rows = np.flatnonzero(use[:, column])
@@ -108,8 +108,8 @@ def test_conjugate_gradients_solve_the_ridge_of_each_subset() -> None:
 
 
 def test_rows_of_ngrams_are_counted_as_in_a_slow_reference() -> None:
-    grams = hashing.Grams((2,), (), 16)
-    row = hashing.rows([["abab"]], grams).toarray()[0]
+    grams = hashing.Ngrams((2,), (), 16)
+    row = hashing.hashed_rows([["abab"]], grams).toarray()[0]
     # Start mark, a, b, a, b, end mark: "ab" twice, four others once, less the doubled one.
     weights = sorted(row[row > 0])
     norm = np.sqrt((1 + np.log(2)) ** 2 + 3)
