@@ -5,7 +5,6 @@ it depends on. A later call with the same key takes the fold as it is; anything 
 under way its folder holds `resume/`: that key, and whatever the base wants to go on from when it is killed.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from battles.files import content_hash, read_table, write_json, write_table
+from battles.files import content_hash, read_json, read_table, write_json, write_table
 from oof.metrics import log_loss
 from oof.table import MEAN, VARIANTS, columns
 
@@ -142,7 +141,7 @@ def run_once(
         "has_test": result.test is not None,
         **result.details,
     }
-    write_json(place / "fold.json", record)
+    write_json(place / "fold.json", record, sealed=True)
     shutil.rmtree(place / RESUME)
 
 
@@ -153,7 +152,7 @@ def _make_ready(place: Path, digest: str) -> None:
         return
     (place / "fold.json").unlink(missing_ok=True)  # first: killed on the way, the folder must not look finished
     shutil.rmtree(place, ignore_errors=True)
-    write_json(started, {"key": digest})
+    write_json(started, {"key": digest}, sealed=True)
 
 
 def finished(place: Path, digest: str) -> bool:
@@ -163,12 +162,12 @@ def finished(place: Path, digest: str) -> bool:
 
 def _holds(record: Path, digest: str) -> bool:
     """Whether a JSON record is there and of this key."""
-    return record.exists() and json.loads(record.read_text(encoding="utf-8"))["key"] == digest
+    return record.exists() and read_json(record, sealed=True).get("key") == digest
 
 
 def load(place: Path) -> FoldResult:
     """The predictions that `run_once` left in a folder."""
-    record = json.loads((place / "fold.json").read_text(encoding="utf-8"))
+    record = read_json(place / "fold.json", sealed=True)
     test = _variants(read_table(place / "test.parquet")) if record["has_test"] else None
     valid = _variants(read_table(place / "oof.parquet"))
     return FoldResult(valid, test, record["train_seconds"], record["inference_seconds"], record["device"])

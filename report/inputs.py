@@ -1,6 +1,5 @@
 """Everything a report reads of a run, checked against the run's split. The texts of the battles are never loaded."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from battles.errors import BadInput
-from battles.files import read_table
+from battles.files import column_names, damaged, read_json, read_table
 from battles.paths import RunPaths
 from battles.schema import ID, MODELS, WINNERS
 from oof import table
@@ -60,14 +58,14 @@ def read(paths: RunPaths, bases: Sequence[str]) -> Inputs:
 def _battles(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make prepare` first")
-    present = set(pq.read_schema(path).names)
+    present = set(column_names(path))
     return read_table(path, columns=[name for name in (ID, *MODELS, *WINNERS) if name in present])
 
 
 def _lengths(path: Path, ids: pd.Series) -> np.ndarray:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make features` first")
-    known = set(LENGTHS) <= set(pq.read_schema(path).names)
+    known = set(LENGTHS) <= set(column_names(path))
     found = read_table(path, columns=[ID, *(LENGTHS if known else ())])
     if found[ID].tolist() != ids.tolist():
         raise BadInput(f"{path}: its ids are not the run's battles in their order; delete it and run `make features`")
@@ -86,7 +84,10 @@ def _curves(folder: Path) -> dict[int, pd.DataFrame]:
 
 
 def _curve(path: Path) -> pd.DataFrame:
-    curve = pd.read_csv(path)
+    try:
+        curve = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise damaged(path, error, "delete its folder and run `make oof` again") from None
     missing = [name for name in CURVE if name not in curve.columns]
     if missing or curve.empty:
         lack = f"column {missing[0]} is missing" if missing else "it has no rows"
@@ -97,7 +98,7 @@ def _curve(path: Path) -> pd.DataFrame:
 def _scores(path: Path, bases: Sequence[str]) -> dict[str, Any]:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make stack` first")
-    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    scores = read_json(path, sealed=True, fix="delete it and run `make stack` again")
     unscored = [name for name in bases if name not in scores["bases"]]
     if unscored:
         raise BadInput(f"{path}: no figures of base {unscored[0]}; run `make stack` again")

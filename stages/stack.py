@@ -130,6 +130,7 @@ def _report(
         {"battles": battles, "covered": len(votes), "bases": base_scores, "candidates": candidate_scores}
         | {"leave_one_out": dict(without), "calibrated_ece": {"mean": expected, "standard_deviation": deviation}}
         | describe(nested),
+        sealed=True,
     )
     print(text_table(base_scores | candidate_scores))
     if without:

@@ -1,13 +1,11 @@
 """Checks and writes `submission/<run>/submission.csv` and `manifest.json`, and prints how good it should be."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from battles.files import read_metadata, read_table, write_json
+from battles.files import read_json, read_metadata, read_table, write_json
 from battles.paths import RunPaths
 from battles.schema import ID, WINNERS, labels
 from models.stacking.settings import STACK
@@ -23,43 +21,51 @@ from submission.table import build, check, read, write
 def main() -> None:
     run = run_argument(__doc__)
     paths = RunPaths(run)
+    # Everything is read before anything is written: an earlier submission outlives a damaged file.
     ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID].tolist()
-    stack = read_test(paths.test_predictions(STACK), ids)
+    table = build(ids, read_test(paths.test_predictions(STACK), ids).probabilities)
+    names: list[str] = stamp(run, "run")["bases"]
+    bases = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}
+    metrics = read_json(paths.oof / "metrics.json", sealed=True, fix="delete it and run `make stack` again")
+    about, files = _about(paths, metrics), _artefacts(paths, names)
+    params = {name: stamp(run, name) for name in (*STAGES, *names)}
+    truth = shares = None
+    if about["inputs"]["train"]["sha256"] is None:  # the embedded sample
+        truth = read_table(paths.truth).set_index(ID).loc[ids][list(WINNERS)].to_numpy()
+        shares = np.bincount(labels(read_table(paths.battles / "train.parquet", list(WINNERS))), minlength=3)
+
     path = paths.submission / "submission.csv"
-    write(path, build(ids, stack.probabilities))
+    write(path, table)
     written = read(path)
     check(written, ids)
-    names: list[str] = stamp(run, "run")["bases"]
-    metrics = json.loads((paths.oof / "metrics.json").read_text(encoding="utf-8"))
-    write_json(paths.submission / "manifest.json", _manifest(paths, path, len(ids), names, metrics))
+    write_json(paths.submission / "manifest.json", manifest(path, len(ids), files, params, about), sealed=True)
     print(text_table(metrics["bases"] | metrics["candidates"]))
-    if stamp(run, "inputs")["train"]["sha256"] is None:
-        predictions = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}
-        predictions["submission"] = written[list(WINNERS)].to_numpy()
-        truth = read_table(paths.truth).set_index(ID).loc[ids]
-        _print_gap(predictions, truth, read_table(paths.battles / "train.parquet"))
+    if truth is not None and shares is not None:
+        _print_gap(bases | {"submission": written[list(WINNERS)].to_numpy()}, truth, shares / shares.sum())
     print(f"submission: {path} holds {len(ids)} rows")
 
 
-def _manifest(paths: RunPaths, path: Path, rows: int, names: list[str], metrics: dict[str, Any]) -> dict[str, Any]:
+def _artefacts(paths: RunPaths, names: list[str]) -> list[Path]:
+    """The files that the submission was computed from."""
     tables = [of(name) for name in [*names, STACK] for of in (paths.predictions, paths.test_predictions)]
-    files = [*tables, *(p for p in paths.stack.iterdir() if p.is_file())]
-    files += [paths.battles / name for name in ("train.parquet", "test.parquet", "folds.parquet")]
-    params = {name: stamp(paths.name, name) for name in (*STAGES, *names)}
-    about = {
+    tables += [room / f"{kind}.parquet" for room in (paths.battles, paths.features) for kind in ("train", "test")]
+    # The studies of the stacker go on; it is made of their best trials.
+    stack = [path for path in paths.stack.iterdir() if path.is_file() and path.suffix in (".json", ".txt")]
+    return [*tables, paths.battles / "folds.parquet", paths.oof / "metrics.json", *stack]
+
+
+def _about(paths: RunPaths, metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
         "code_version": code_version(),
         "libraries": library_versions(),
         "shipped": read_metadata(paths.predictions(STACK))["shipped"],
-        "nested_log_loss": metrics["candidates"]["stack"]["log_loss"],
+        "nested_log_loss": metrics["candidates"][STACK]["log_loss"],
         "inputs": stamp(paths.name, "inputs"),
     }
-    return manifest(path, rows, files, params, about)
 
 
-def _print_gap(predictions: dict[str, np.ndarray], truth: pd.DataFrame, train: pd.DataFrame) -> None:
+def _print_gap(predictions: dict[str, np.ndarray], expected: np.ndarray, shares: np.ndarray) -> None:
     """The sample's truth is known: what each model reaches of it, over the test battles' true probabilities."""
-    expected = truth[list(WINNERS)].to_numpy()
-    shares = np.bincount(labels(train), minlength=3) / len(train)
     prior = expected_log_loss(np.broadcast_to(shares, expected.shape), expected)
     optimal = expected_log_loss(expected, expected)
     print("\nlog loss on the sample's test battles, expected under their true vote probabilities:")

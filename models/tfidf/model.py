@@ -7,7 +7,6 @@ tie logit are fitted on scores from prompt-grouped inner folds, so they are cali
 A fitted model is two small files, `weights.npz` and `model.json`: numbers and settings, no pickled code.
 """
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from battles.files import atomic, write_json
+from battles.files import atomic, read_json, write_json
 from battles.folds import prompt_key
 from battles.schema import labels, turns
 from models.calibration import Calibration
@@ -96,12 +95,13 @@ class TfidfModel:
                 "gap_weight": self.gap_weight,
                 **self.calibration.values(),
             },
+            sealed=True,
         )
 
     @classmethod
     def load(cls, folder: Path) -> "TfidfModel":
         """The model that `save` wrote."""
-        stored = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        stored = read_json(folder / "model.json", sealed=True)
         settings = Tfidf.model_validate(stored["settings"])
         weights = np.zeros(_grams(settings).columns)
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
