@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,3 +166,19 @@ def file_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of files of a folder, by their names in it."""
+    return {name: file_hash(folder / name) for name in sorted(names)}
+
+
+def check_files(folder: Path, hashes: Mapping[str, str], fix: str = _MAKE_AGAIN) -> None:
+    """Raises BadInput for a file that is missing or not what `file_hashes` saw."""
+    for name, sha256 in hashes.items():
+        try:
+            found = file_hash(folder / name)
+        except OSError as error:
+            raise damaged(folder / name, error, fix) from None
+        if found != sha256:
+            raise damaged(folder / name, "it is not what was written", fix)

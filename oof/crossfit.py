@@ -15,11 +15,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from battles.files import content_hash, read_json, read_table, write_json, write_table
+from battles.errors import BadInput
+from battles.files import check_files, content_hash, file_hashes, read_json, read_table, write_json, write_table
 from oof.metrics import log_loss
 from oof.table import MEAN, VARIANTS, columns
 
 RESUME = "resume"
+_FIX = "it is trained again"
 
 Variants = dict[str, np.ndarray]
 
@@ -86,7 +88,7 @@ def crossfit(
     for fold in every if wanted is None else wanted:
         rows = (np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold))
         run_once(folder / f"fold-{fold}", digest, fold, *rows, with_test, fit_fold, say)
-    results = {fold: load(folder / f"fold-{fold}") for fold in every if finished(folder / f"fold-{fold}", digest)}
+    results = {fold: load(folder / f"fold-{fold}") for fold in every if finished(folder / f"fold-{fold}", digest, say)}
     if wanted is not None:
         results = {fold: result for fold, result in results.items() if fold in wanted}
     assembled = _assemble(numbers, results)
@@ -120,7 +122,7 @@ def run_once(
     say: Callable[[str], None],
 ) -> None:
     """Trains and predicts one model into `place`, unless that is done already under this key."""
-    if finished(place, digest):
+    if finished(place, digest, say):
         say(f"{place.name.replace('-', ' ')}: already there")
         shutil.rmtree(place / RESUME, ignore_errors=True)  # killed just before it was removed
         return
@@ -139,6 +141,7 @@ def run_once(
         "seconds": time.perf_counter() - began,
         "device": result.device,
         "has_test": result.test is not None,
+        "files": file_hashes(place, ["oof.parquet", *(["test.parquet"] if result.test is not None else [])]),
         **result.details,
     }
     write_json(place / "fold.json", record, sealed=True)
@@ -148,21 +151,34 @@ def run_once(
 def _make_ready(place: Path, digest: str) -> None:
     """Leaves in a fold's folder what an unfinished call under the same key left, and nothing else."""
     started = place / RESUME / "started.json"
-    if _holds(started, digest):
+    if _started(started, digest):
         return
     (place / "fold.json").unlink(missing_ok=True)  # first: killed on the way, the folder must not look finished
     shutil.rmtree(place, ignore_errors=True)
     write_json(started, {"key": digest}, sealed=True)
 
 
-def finished(place: Path, digest: str) -> bool:
-    """Whether a folder holds a model's predictions under this key."""
-    return _holds(place / "fold.json", digest)
+def finished(place: Path, digest: str, say: Callable[[str], None] = print) -> bool:
+    """Whether a folder holds a model's predictions under this key, unharmed; says what is damaged."""
+    if not (place / "fold.json").exists():
+        return False
+    try:
+        record = read_json(place / "fold.json", sealed=True, fix=_FIX)
+        if record["key"] != digest:
+            return False
+        check_files(place, record["files"], _FIX)
+    except BadInput as damage:
+        say(f"{place.name.replace('-', ' ')}: {damage}")
+        return False
+    return True
 
 
-def _holds(record: Path, digest: str) -> bool:
-    """Whether a JSON record is there and of this key."""
-    return record.exists() and read_json(record, sealed=True).get("key") == digest
+def _started(record: Path, digest: str) -> bool:
+    """Whether an unfinished call under this key left its record."""
+    try:
+        return bool(read_json(record, sealed=True)["key"] == digest)
+    except BadInput:
+        return False
 
 
 def load(place: Path) -> FoldResult:

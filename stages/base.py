@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from battles.files import content_hash, file_hash, read_table
+from battles.files import content_hash, file_hash
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.reading import read_battles
@@ -25,7 +25,7 @@ from oof import table
 from oof.crossfit import FitFold, crossfit
 from oof.nested import cross_pairs
 from oof.pairs import read_pairs, write_pairs
-from stages.common import code_version, guarded, has_test, library_versions, parser, stamp
+from stages.common import code_version, guarded, library_versions, parser, read_split, read_unvoted, stamp
 from stages.config import BASE_KINDS
 
 # But for rounding no prediction of a fold depends on these: folds that are there stay good when they are changed.
@@ -42,8 +42,8 @@ def main() -> None:
     value = stamp(run, name)
     settings = BASE_KINDS[value["settings"]["kind"]].model_validate(value["settings"])
     paths = RunPaths(run)
-    battles, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
-    test = read_table(paths.battles / "test.parquet") if has_test(run) and not given.pairs else None
+    battles, folds = read_split(run)
+    test = None if given.pairs else read_unvoted(run)
     source = settings.extra_train if isinstance(settings, Transformer) else None
     extra = None if source is None else read_battles(source, voted=True, soft=True)
     guides = _guides(paths, settings, folds)

@@ -3,12 +3,16 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from battles.errors import BadInput
-from battles.files import read_json
+from battles.files import file_hash, read_json, read_metadata, read_table
+from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.settings import Section
 
@@ -53,6 +57,42 @@ def guarded(main: Callable[[], None]) -> None:
 def has_test(run: str) -> bool:
     """Whether the run has test battles."""
     return stamp(run, "inputs")["test"] is not None
+
+
+def source_hash(source: Mapping[str, Any]) -> str:
+    """The SHA-256 of an input file; the embedded sample's is not in the stamp, which is written before the sample."""
+    return source["sha256"] or file_hash(source["path"])
+
+
+def read_split(run: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The voted battles of a run and their fold table; raises BadInput for tables of another run or of other files."""
+    paths = RunPaths(run)
+    inputs = stamp(run, "inputs")
+    source = source_hash(inputs["table"] or inputs["train"])
+    train, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
+    for name in ("train", "folds"):
+        check_origin(paths.battles / f"{name}.parquet", {"source_sha256": source, "fold_hash": fold_hash(folds)})
+    return train, folds
+
+
+def read_unvoted(run: str, columns: list[str] | None = None) -> pd.DataFrame | None:
+    """The test battles of a run, None where it has none; raises BadInput for those of another run or file."""
+    source, path = stamp(run, "inputs")["test"], RunPaths(run).battles / "test.parquet"
+    if source is None:
+        return None
+    check_origin(path, {"source_sha256": source_hash(source)})
+    return read_table(path, columns=columns)
+
+
+def check_origin(path: Path, expected: Mapping[str, str]) -> None:
+    """Raises BadInput unless a table's metadata says that it was made from just this."""
+    found = read_metadata(path)
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise BadInput(
+                f"{path}: it was made from something else ({key} is {str(found.get(key))[:16]}, this run's is "
+                f"{value[:16]}); delete it and give the same call of make again"
+            )
 
 
 def code_version() -> str:

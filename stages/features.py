@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from battles.files import read_table, write_table
+from battles.files import write_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from features.settings import Features
 from features.table import build
-from stages.common import guarded, has_test, run_argument, section
+from stages.common import guarded, read_split, read_unvoted, run_argument, section
 
 
 def main() -> None:
     run = run_argument("Makes the handcrafted features of a run's battles.")
     settings, digest = section(run, "features", Features)
-    room, folder = RunPaths(run).battles, RunPaths(run).features
-    train, folds = read_table(room / "train.parquet"), read_table(room / "folds.parquet")
-    test = read_table(room / "test.parquet") if has_test(run) else None
+    folder = RunPaths(run).features
+    train, folds = read_split(run)
+    test = read_unvoted(run)
 
     features, features_test, swap = build(train, folds, test, settings)
 

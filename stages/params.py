@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from battles.errors import BadInput
-from battles.files import content_hash, file_hash, write_if_changed
+from battles.files import content_hash, file_hash, read_json, write_if_changed
 from battles.paths import RunPaths
 from battles.settings import Prepare, Section
 from models.transformer.settings import Tiny, Transformer
@@ -131,9 +131,10 @@ def _kind(inputs: dict[str, Any]) -> str:
 
 def _refuse_another_kind(path: Path, inputs: dict[str, Any], run: str) -> None:
     """A run is of one kind: a forgotten variable must not replace hours of work by the sample's."""
-    if not path.exists():
-        return
-    before, now = _kind(json.loads(path.read_text(encoding="utf-8"))), _kind(inputs)
+    try:
+        before, now = _kind(read_json(path)), _kind(inputs)
+    except (BadInput, KeyError, TypeError):
+        return  # not there, or damaged: it is written again
     if before != now:
         raise BadInput(
             f"RUN: {run} was made from {before}, this call is of {now}; give the variables of the first call again, "

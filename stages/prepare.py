@@ -1,17 +1,15 @@
 """Checks the battles of the user or of the embedded sample, and splits the voted ones: `python -m stages.prepare`."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from battles.files import file_hash, write_table
+from battles.files import write_table
 from battles.folds import fold_hash, make_folds
 from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, turns
 from battles.settings import Prepare
-from stages.common import guarded, run_argument, section, stamp
+from stages.common import guarded, run_argument, section, source_hash, stamp
 
 
 def main() -> None:
@@ -24,19 +22,14 @@ def main() -> None:
     folds = make_folds(train, settings.folds, settings.seed)
 
     folder = RunPaths(run).battles
-    split = {"fold_hash": fold_hash(folds), "source_sha256": _source_hash(inputs["train"])}
+    split = {"fold_hash": fold_hash(folds), "source_sha256": source_hash(inputs["train"])}
     write_table(folder / "train.parquet", train, split)
     if test is None:
         (folder / "test.parquet").unlink(missing_ok=True)  # an earlier test file's
     else:
-        write_table(folder / "test.parquet", test, {"source_sha256": _source_hash(inputs["test"])})
+        write_table(folder / "test.parquet", test, {"source_sha256": source_hash(inputs["test"])})
     write_table(folder / "folds.parquet", folds, split | settings.model_dump())
     print(_summary(train, test, folds))
-
-
-def _source_hash(source: dict[str, Any]) -> str:
-    """The SHA-256 of an input file; the embedded sample's is not in the stamp, which is written before the sample."""
-    return source["sha256"] or file_hash(source["path"])
 
 
 def _summary(train: pd.DataFrame, test: pd.DataFrame | None, folds: pd.DataFrame) -> str:

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from battles.errors import BadInput
-from battles.files import read_metadata, read_table, write_json
+from battles.files import read_metadata, write_json
+from battles.folds import fold_hash
 from battles.paths import RunPaths
-from battles.schema import labels
+from battles.schema import ID, labels
 from models.progress import Progress
-from models.stacking import inputs, serialization
+from models.stacking import inputs, journal, serialization
 from models.stacking.settings import STACK, Stack
 from models.stacking.stacker import Nested, describe, leave_one_out, stack
 from oof import table
@@ -19,7 +21,18 @@ from oof.leakage import suspects
 from oof.metrics import calibrated_error
 from oof.probabilities import softmax
 from report.scores import score, text_table
-from stages.common import code_version, guarded, has_test, library_versions, parser, section, stamp
+from stages.common import (
+    check_origin,
+    code_version,
+    guarded,
+    has_test,
+    library_versions,
+    parser,
+    read_split,
+    read_unvoted,
+    section,
+    stamp,
+)
 
 
 def main() -> None:
@@ -33,13 +46,14 @@ def main() -> None:
     paths = RunPaths(run)
     about = stamp(run, "run")
     names: list[str] = about["bases"]
-    folds = read_table(paths.battles / "folds.parquet")
+    battles, folds = read_split(run)
+    _check_origins(run, names, fold_hash(folds))
     bases = {name: paths.predictions(name) for name in names}
     meta, probabilities, covered = inputs.training_inputs(bases, paths.features / "train.parquet", folds)
     if not covered.all():
         left = int((~covered).sum())
         print(f"stack: {left} of {len(covered)} battles are left out, as their folds were not run by every base")
-    votes = labels(read_table(paths.battles / "train.parquet"))[covered]
+    votes = labels(battles)[covered]
     kept = folds[covered]
     groups = kept["group"].to_numpy()
 
@@ -51,16 +65,22 @@ def main() -> None:
                 "its predictions are out-of-fold, give ALLOW_SUSPECT=1"
             )
 
+    trials = paths.stack / "study.journal"
+    said = journal.repair(trials, serialization.about(paths.stack).get("journal"))
+    if said:
+        print(f"stack: {said}")
     started = time.perf_counter()
     numbers = kept["fold"].to_numpy()
     with Progress("stack: fits outside each fold and on all", len(np.unique(numbers)) + 1) as progress:
-        where = given.storage or paths.stack / "study.journal"
+        where = given.storage or trials
         # A database may hold several runs' studies.
         prefix = f"{run}-" if given.storage else ""
         nested = stack(meta, votes, numbers, settings, where, groups, progress.advance, prefix)
     seconds = time.perf_counter() - started
 
-    about_stack = {"bases": names, "settings": settings.model_dump()}
+    about_stack: dict[str, Any] = {"bases": names, "settings": settings.model_dump()}
+    if not given.storage:
+        about_stack["journal"] = journal.seal(trials)
     serialization.save(paths.stack, nested.final.models, nested.shipped, about_stack)
     metadata: dict[str, Any] = {
         "base": STACK,
@@ -77,8 +97,9 @@ def main() -> None:
     everything = np.full((len(covered), 3), np.nan)
     everything[covered] = nested.probabilities[STACK]
     table.write(paths.predictions(STACK), folds, {table.MEAN: everything}, metadata)
-    if has_test(run):
-        _predict_test(paths, names, nested, metadata)
+    unvoted = read_unvoted(run, [ID])
+    if unvoted is not None:
+        _predict_test(paths, names, unvoted[ID], nested, metadata)
     without = leave_one_out(probabilities, votes, numbers, settings)
     _report(paths, names, nested, probabilities, votes, groups, seconds, len(covered), without)
 
@@ -96,8 +117,19 @@ def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
     return settings
 
 
-def _predict_test(paths: RunPaths, names: list[str], nested: Nested, metadata: dict[str, Any]) -> None:
-    ids = read_table(paths.battles / "test.parquet", columns=["id"])["id"]
+def _check_origins(run: str, names: list[str], folds: str) -> None:
+    """Refuses tables of other settings or another split, as of another run; those made elsewhere have no settings."""
+    if stamp(run, "inputs")["table"]:
+        return
+    paths = RunPaths(run)
+    tables = {name: (paths.predictions(name), paths.test_predictions(name)) for name in names}
+    tables["features"] = (paths.features / "train.parquet", paths.features / "test.parquet")
+    for name, (voted, unvoted) in tables.items():
+        for path in (voted, unvoted) if has_test(run) else (voted,):
+            check_origin(path, {"params_hash": stamp(run, name)["hash"], "fold_hash": folds})
+
+
+def _predict_test(paths: RunPaths, names: list[str], ids: pd.Series, nested: Nested, metadata: dict[str, Any]) -> None:
     bases = {name: paths.test_predictions(name) for name in names}
     meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
     probabilities = softmax(nested.final.models[nested.shipped].logits(meta))

@@ -12,7 +12,7 @@ from models.stacking.settings import STACK
 from oof.table import read_test
 from report.gap import expected_log_loss, share_closed
 from report.scores import text_table
-from stages.common import code_version, guarded, library_versions, run_argument, stamp
+from stages.common import check_origin, code_version, guarded, library_versions, run_argument, stamp
 from stages.config import STAGES
 from submission.manifest import manifest
 from submission.table import build, check, read, write
@@ -23,6 +23,7 @@ def main() -> None:
     paths = RunPaths(run)
     # Everything is read before anything is written: an earlier submission outlives a damaged file.
     ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID].tolist()
+    check_origin(paths.test_predictions(STACK), {"params_hash": stamp(run, STACK)["hash"]})
     table = build(ids, read_test(paths.test_predictions(STACK), ids).probabilities)
     names: list[str] = stamp(run, "run")["bases"]
     bases = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}

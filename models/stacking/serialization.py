@@ -45,6 +45,14 @@ def load(directory: Path, name: str | None = None) -> Level1:
     return _restore(manifest["models"], chosen, directory)
 
 
+def about(directory: Path) -> dict[str, Any]:
+    """What `save` was told about the stack that lies in `directory`; empty where there is none, or a damaged one."""
+    try:
+        return read_json(directory / MANIFEST, sealed=True)
+    except BadInput:
+        return {}
+
+
 def _describe(
     model: Level1, models: Mapping[str, Level1], directory: Path, name: str, written: set[str]
 ) -> dict[str, Any]:
