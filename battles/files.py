@@ -152,7 +152,9 @@ def damaged(path: str | Path, error: BaseException | str, fix: str) -> BadInput:
     """The refusal of a file that is missing, cut off or not what was written."""
     if isinstance(error, FileNotFoundError):
         return BadInput(f"{path}: no such file; {fix}")
-    reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:_LONGEST] or type(error).__name__
+    words = " ".join(str(getattr(error, "strerror", None) or error).split())[:_LONGEST]
+    # A thrift error repeats the byte that it found.
+    reason = "".join(letter if letter.isprintable() else "?" for letter in words) or type(error).__name__
     return BadInput(f"{path}: damaged ({reason}); {fix}")
 
 

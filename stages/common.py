@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
@@ -15,6 +16,12 @@ from battles.files import file_hash, read_json, read_metadata, read_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.settings import Section
+from models.stacking.settings import STACK
+from oof.metrics import log_loss
+from oof.table import Predictions
+
+# Sums of some hundred thousand losses in another order.
+TOLERANCE = 1e-9
 
 S = TypeVar("S", bound=Section)
 
@@ -93,6 +100,23 @@ def check_origin(path: Path, expected: Mapping[str, str]) -> None:
                 f"{path}: it was made from something else ({key} is {str(found.get(key))[:16]}, this run's is "
                 f"{value[:16]}); delete it and give the same call of make again"
             )
+
+
+def read_figures(run: str, table: Predictions, votes: np.ndarray) -> dict[str, Any]:
+    """`metrics.json` of the stack, whose out-of-fold rows `table` and `votes` must give the nested log loss in it.
+
+    Raises BadInput for figures that do not follow from the rows, as those of another run.
+    """
+    path = RunPaths(run).oof / "metrics.json"
+    figures = read_json(path, sealed=True, fix="delete it and run `make stack` again")
+    stated = figures["candidates"][STACK]["log_loss"]
+    found = log_loss(table.probabilities[table.covered], votes[table.covered])
+    if abs(stated - found) > TOLERANCE:
+        raise BadInput(
+            f"{path}: it says that the stack's nested log loss is {stated!r}, its out-of-fold rows give {found!r}; "
+            "delete it and run `make stack` again"
+        )
+    return figures
 
 
 def code_version() -> str:

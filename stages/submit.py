@@ -5,14 +5,24 @@ from typing import Any
 
 import numpy as np
 
-from battles.files import read_json, read_metadata, read_table, write_json
+from battles.files import read_metadata, read_table, write_json
 from battles.paths import RunPaths
 from battles.schema import ID, WINNERS, labels
 from models.stacking.settings import STACK
+from oof.table import read as read_oof
 from oof.table import read_test
 from report.gap import expected_log_loss, share_closed
 from report.scores import text_table
-from stages.common import check_origin, code_version, guarded, library_versions, run_argument, stamp
+from stages.common import (
+    check_origin,
+    code_version,
+    guarded,
+    library_versions,
+    read_figures,
+    read_split,
+    run_argument,
+    stamp,
+)
 from stages.config import STAGES
 from submission.manifest import manifest
 from submission.table import build, check, read, write
@@ -23,17 +33,19 @@ def main() -> None:
     paths = RunPaths(run)
     # Everything is read before anything is written: an earlier submission outlives a damaged file.
     ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID].tolist()
-    check_origin(paths.test_predictions(STACK), {"params_hash": stamp(run, STACK)["hash"]})
+    for path in (paths.predictions(STACK), paths.test_predictions(STACK)):
+        check_origin(path, {"params_hash": stamp(run, STACK)["hash"]})
     table = build(ids, read_test(paths.test_predictions(STACK), ids).probabilities)
     names: list[str] = stamp(run, "run")["bases"]
     bases = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}
-    metrics = read_json(paths.oof / "metrics.json", sealed=True, fix="delete it and run `make stack` again")
+    battles, folds = read_split(run)
+    metrics = read_figures(run, read_oof(paths.predictions(STACK), folds, partial=True), labels(battles))
     about, files = _about(paths, metrics), _artefacts(paths, names)
     params = {name: stamp(run, name) for name in (*STAGES, *names)}
     truth = shares = None
     if about["inputs"]["train"]["sha256"] is None:  # the embedded sample
         truth = read_table(paths.truth).set_index(ID).loc[ids][list(WINNERS)].to_numpy()
-        shares = np.bincount(labels(read_table(paths.battles / "train.parquet", list(WINNERS))), minlength=3)
+        shares = np.bincount(labels(battles), minlength=3)
 
     path = paths.submission / "submission.csv"
     write(path, table)

@@ -14,15 +14,12 @@ import pandas as pd
 from battles.errors import BadInput
 from battles.files import file_hash, read_json, read_table
 from battles.paths import RunPaths
-from battles.schema import ID, WINNERS, labels
+from battles.schema import ID, labels
 from models.stacking.settings import STACK
 from oof import table
-from oof.metrics import log_loss
-from stages.common import guarded, parser, stamp
+from stages.common import guarded, parser, read_figures, read_split, stamp
 from submission.table import build, to_csv
 
-# Sums of some hundred thousand losses in another order.
-TOLERANCE = 1e-9
 Check = Callable[[], None]
 
 
@@ -110,18 +107,11 @@ def _compare(path: Path, expected: pd.DataFrame) -> None:
 
 
 def _check_loss(paths: RunPaths, manifest: dict[str, Any]) -> None:
-    folds = read_table(paths.battles / "folds.parquet")
-    found = table.read(paths.predictions(STACK), folds, partial=True)
-    votes = labels(read_table(paths.battles / "train.parquet", columns=list(WINNERS)))
-    loss = log_loss(found.probabilities[found.covered], votes[found.covered])
-    metrics = read_json(paths.oof / "metrics.json", sealed=True, fix="run `make stack` again")
-    stated = {
-        "metrics.json": metrics["candidates"][STACK]["log_loss"],
-        "the manifest": manifest["nested_log_loss"],
-    }
-    for name, value in stated.items():
-        if abs(value - loss) > TOLERANCE:
-            raise BadInput(f"{name} says {value!r}, the table gives {loss!r}")
+    battles, folds = read_split(paths.name)
+    figures = read_figures(paths.name, table.read(paths.predictions(STACK), folds, partial=True), labels(battles))
+    found = figures["candidates"][STACK]["log_loss"]
+    if manifest["nested_log_loss"] != found:
+        raise BadInput(f"the manifest says {manifest['nested_log_loss']!r}, metrics.json {found!r}")
 
 
 if __name__ == "__main__":
