@@ -44,6 +44,7 @@ help:
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
 	@echo 'make stack TABLE=predictions.parquet BASES=one,two RUN=name    of predictions made elsewhere; FEATURES=columns'
 	@echo 'make report       figures and metrics: report/<run>/index.html'
+	@echo 'make verify RUN=name      hashes, submission and nested log loss again, from the files of the run'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
 	@echo 'make test | lint | bench | clean'
 	@echo
@@ -182,12 +183,18 @@ ifeq ($(SOURCE),table)
 submission prepare features oof plan:
 	@echo 'error: TABLE: $@ needs battles; on predictions made elsewhere: make stack TABLE=… BASES=… RUN=name' >&2; exit 2
 else ifneq ($(HAS_TEST),)
-submission: submission/$(RUN)/submission.csv
+# make looks at one of a step's files only: both are named, as a step may be killed between them.
+submission: submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json
+	@$(PY) -m stages.verify --run '$(RUN)' --files
 	@echo 'submission: $< is up to date'
 else
 submission:
 	@echo 'error: TEST: not given; a submission needs the battles to predict: make submission … TEST=path/test.csv' >&2; exit 2
 endif
+
+.PHONY: verify
+verify: .venv/installed
+	@$(PY) -m stages.verify --run '$(RUN)'
 
 dashboard: .venv/installed
 	@$(PY) -m stages.dashboard --run '$(RUN)' --storage '$(STORAGE)'

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 from battles.checks import shown
 from battles.errors import BadInput
@@ -61,7 +61,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a text file, unpacked. Raises BadInput for UTF-16, UTF-32 and what unpacks beyond the limits."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
-        with gzip.open(path) as packed, _buffered(path, packed) as file:
+        with gzip.open(path) as unzipped, _buffered(path, unzipped) as file:
             yield file
     elif suffix == ".zip":
         with (
@@ -82,7 +82,7 @@ def _buffered(path: Path, packed: _Source) -> IO[bytes]:
     return cast(IO[bytes], file)
 
 
-def _refuse_utf16(path: Path, file: io.BufferedReader) -> None:
+def _refuse_utf16(path: Path, file: "io.BufferedReader[Any]") -> None:
     # Without a byte order mark the ASCII characters of a header still show themselves by zero bytes between them.
     start = file.peek(4)[:4]
     if start.startswith(_BYTE_ORDER_MARKS) or b"\0" in start:

@@ -1,5 +1,6 @@
 """The kinds of base models: the settings of each, and how one is opened. Imports no torch until one is opened."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -52,6 +53,16 @@ def backbone_hash(settings: Section) -> str | None:
         return None
     weights = Path(settings.backbone, "model.safetensors")
     return file_hash(weights) if weights.is_file() else None
+
+
+def teacher_hash(settings: Section, data: BaseData) -> str | None:
+    """SHA-256 of the teacher's probabilities that a base learns from; None without a teacher."""
+    if not isinstance(settings, Transformer) or settings.teacher is None:
+        return None
+    from models.transformer.data.teacher import teacher_probabilities
+
+    taught = teacher_probabilities(data.paths, settings.teacher, data.folds)
+    return hashlib.sha256(taught.tobytes()).hexdigest()
 
 
 def open_base(name: str, settings: Section, data: BaseData) -> tuple[FitModel, PredictTest]:

@@ -18,11 +18,21 @@ import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
-from battles.files import content_hash, read_metadata, read_table, write_json, write_table
+from battles.files import (
+    check_files,
+    content_hash,
+    file_hashes,
+    read_json,
+    read_metadata,
+    read_table,
+    write_json,
+    write_table,
+)
 from oof.table import VARIANTS, columns
 
 RESUME = "resume"
 RECORD = "fold.json"
+_FIX = "it is trained again"
 
 Variants = dict[str, np.ndarray]
 
@@ -90,10 +100,13 @@ class ModelStore:
         Raises BadInput where it would replace another.
         """
         place, key = self.folder / job.name, self._key(job)
-        if self.finished(job):
+        record = self._record(job.name)
+        if record is not None and record["depends_on"] == key:
             self.say(f"{_title(job.name)}: already there")
             shutil.rmtree(place / RESUME, ignore_errors=True)  # killed just before it was removed
             return
+        if record is not None and not self.replace:
+            raise replacing(self.folder.name, [place.name], changes(record["depends_on"], key), record["seconds"])
         self._make_ready(place, key)
         began = time.perf_counter()
         result = fit(job.number, job.train_rows, job.valid_rows, place)
@@ -107,21 +120,16 @@ class ModelStore:
             "inference_seconds": result.inference_seconds,
             "seconds": time.perf_counter() - began,
             "device": result.device,
+            "files": file_hashes(place, _saved(place)),
             **result.details,
         }
-        write_json(place / RECORD, record)
+        write_json(place / RECORD, record, sealed=True)
         shutil.rmtree(place / RESUME)
-
-    def finished(self, job: Job) -> bool:
-        """Whether the model is there, under the same dependencies."""
-        record = _read_record(self.folder / job.name / RECORD)
-        return record is not None and bool(record["depends_on"] == self._key(job))
 
     def load(self, job: Job) -> FoldResult:
         """What the finished model predicted for the rows that it scores."""
         place = self.folder / job.name
-        record = _read_record(place / RECORD)
-        assert record is not None
+        record = read_json(place / RECORD, sealed=True)
         valid = _as_variants(read_table(place / "oof.parquet"))
         return FoldResult(valid, None, record["train_seconds"], record["inference_seconds"], record["device"])
 
@@ -130,17 +138,33 @@ class ModelStore:
         place, key = self.folder / job.name, content_hash(self._key(job))
         path = place / "test.parquet"
         if not self.has_test(job):
-            record = _read_record(place / RECORD)
-            assert record is not None
+            record = read_json(place / RECORD, sealed=True)
             self._write_test(place, key, predict(place, record["rows"]))
         return _as_variants(read_table(path))
 
     def has_test(self, job: Job) -> bool:
         """Whether the finished model's predictions of these test battles are there."""
         path = self.folder / job.name / "test.parquet"
-        if not path.exists():
-            return False
-        return read_metadata(path) == {"model": content_hash(self._key(job)), "test": self.test}
+        try:
+            read_table(path)
+            return read_metadata(path) == {"model": content_hash(self._key(job)), "test": self.test}
+        except BadInput:
+            return False  # not there, or damaged: predicted again
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        """The record of a finished model; None where there is none, or where its files are damaged, which is said."""
+        place = self.folder / name
+        if not (place / RECORD).exists():
+            return None
+        try:
+            record = read_json(place / RECORD, sealed=True, fix=_FIX)
+            if not isinstance(record.get("depends_on"), dict):
+                return None  # of an earlier version
+            check_files(place, record["files"], _FIX)
+        except BadInput as damage:
+            self.say(f"{_title(name)}: {damage}")
+            return None
+        return record
 
     def _key(self, job: Job) -> dict[str, Any]:
         return {**self.depends_on, "role": job.role}
@@ -150,11 +174,8 @@ class ModelStore:
 
     def _make_ready(self, place: Path, key: Mapping[str, Any]) -> None:
         """Leaves in a model's folder what an unfinished call under the same dependencies left, and nothing else."""
-        record = _read_record(place / RECORD)
-        if record is not None and not self.replace:
-            raise replacing(self.folder.name, [place.name], changes(record["depends_on"], key), record["seconds"])
         started = place / RESUME / "started.json"
-        begun = _read_record(started)
+        begun = _read_record(started) if started.exists() else None
         if begun is not None and begun["depends_on"] == key:
             return
         if begun is not None:
@@ -162,7 +183,7 @@ class ModelStore:
             self.say(f"{_title(place.name)}: an unfinished training is begun anew ({what})")
         (place / RECORD).unlink(missing_ok=True)  # first: killed on the way, the folder must not look finished
         shutil.rmtree(place, ignore_errors=True)
-        write_json(started, {"depends_on": dict(key)})
+        write_json(started, {"depends_on": dict(key)}, sealed=True)
 
 
 def finished_models(folder: Path) -> dict[str, dict[str, Any]]:
@@ -212,12 +233,18 @@ def _title(name: str) -> str:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON record with dependencies; None where there is none, or one that this version cannot read."""
+    """A JSON record with dependencies; None where it is damaged, or of an earlier version."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        record = read_json(path, sealed=True)
+    except BadInput:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("depends_on"), dict) else None
+    return record if isinstance(record.get("depends_on"), dict) else None
+
+
+def _saved(place: Path) -> list[str]:
+    """What a finished model's record vouches for: its out-of-fold rows and the saved model."""
+    paths = [place / "oof.parquet", *sorted((place / "model").rglob("*"))]
+    return [path.relative_to(place).as_posix() for path in paths if path.is_file()]
 
 
 def _as_table(variants: Variants) -> pd.DataFrame:

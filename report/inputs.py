@@ -1,6 +1,5 @@
 """Everything a report reads of a run, checked against the run's split. The texts of the battles are never loaded."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from battles.errors import BadInput
-from battles.files import read_table
+from battles.files import column_names, read_json, read_table
 from battles.paths import RunPaths
 from battles.schema import ID, MODELS, WINNERS
 from oof import table
@@ -63,14 +61,14 @@ def read(paths: RunPaths, bases: Sequence[str]) -> Inputs:
 def _battles(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make prepare` first")
-    present = set(pq.read_schema(path).names)
+    present = set(column_names(path))
     return read_table(path, columns=[name for name in (ID, *MODELS, *WINNERS) if name in present])
 
 
 def _lengths(path: Path, ids: pd.Series) -> np.ndarray:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make features` first")
-    known = set(LENGTHS) <= set(pq.read_schema(path).names)
+    known = set(LENGTHS) <= set(column_names(path))
     features = read_table(path, columns=[ID, *(LENGTHS if known else ())])
     table.check_ids(path, features[ID], ids, "make report")
     # Predictions made elsewhere come without texts.
@@ -131,9 +129,9 @@ def read_scores(path: Path, bases: Sequence[str]) -> dict[str, Any]:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make stack` first")
     again = "delete it and run `make stack` again"
-    content = path.read_bytes()
+    scores = read_json(path, sealed=True, fix=again)
     try:
-        checked = _Scores.model_validate_json(content)
+        checked = _Scores.model_validate(scores)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -142,5 +140,4 @@ def read_scores(path: Path, bases: Sequence[str]) -> dict[str, Any]:
     unscored += [name for name in (STACK, PRIOR) if name not in checked.candidates]
     if unscored:
         raise BadInput(f"{path}: no figures of {shown(unscored[0])}; {again}")
-    scores: dict[str, Any] = json.loads(content)
     return scores

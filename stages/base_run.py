@@ -6,13 +6,14 @@ Settings, data and the store of its models, from the stamp and the tables.
 from dataclasses import dataclass
 from typing import Any
 
-from battles.files import file_hash, read_table
+from battles.files import file_hash
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.settings import Section
-from models.base_kinds import BaseData, backbone_hash, base_settings
+from models.base_kinds import BaseData, backbone_hash, base_settings, teacher_hash
 from oof.model_store import ModelStore
-from stages.common import has_test, stamp
+from stages.common import stamp
+from stages.run_tables import read_split, read_unvoted
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,18 @@ class BaseRun:
     def of(cls, run: str, name: str, with_test: bool) -> "BaseRun":
         """Reads the stamp and the tables; the test battles only `with_test`, and where the run has some."""
         value, paths = stamp(run, name), RunPaths(run)
-        data = BaseData(
-            paths,
-            read_table(paths.battles / "train.parquet"),
-            read_table(paths.battles / "folds.parquet"),
-            read_table(paths.battles / "test.parquet") if with_test and has_test(run) else None,
-        )
+        data = BaseData(paths, *read_split(run), read_unvoted(run) if with_test else None)
         settings = base_settings(value["settings"])
         kind: str = value["settings"]["kind"]
         return cls(name, kind, settings, value["hash"], value["folds"], value["depends_on"], data)
 
     def store(self, replace: bool = False) -> ModelStore:
         """Where the base's models lie, and what they depend on: the stamp's part, and what only the files tell."""
-        of_files = {"fold_hash": fold_hash(self.data.folds), "backbone_weights": backbone_hash(self.settings)}
+        of_files = {
+            "fold_hash": fold_hash(self.data.folds),
+            "backbone_weights": backbone_hash(self.settings),
+            "teacher_rows": teacher_hash(self.settings, self.data),
+        }
         test = None if self.data.test is None else file_hash(self.data.paths.battles / "test.parquet")
         folder = self.data.paths.base(self.name)
         return ModelStore(

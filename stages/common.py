@@ -1,7 +1,6 @@
 """What every stage needs: the run's paths, its params stamps, and refusals with exit code 2."""
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from battles.errors import BadInput
+from battles.files import read_json
 from battles.paths import RunPaths
 from battles.settings import Section
 
@@ -40,11 +40,7 @@ def run_argument(description: str) -> str:
 
 def stamp(run: str, name: str) -> dict[str, Any]:
     """A params stamp, `battles/<run>/params/<name>.json`, as `stages.params` wrote it."""
-    path = RunPaths(run).params / f"{name}.json"
-    if not path.exists():
-        raise BadInput(f"{path}: no such file; start the step through `make`, which writes it")
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
+    return read_json(RunPaths(run).params / f"{name}.json", fix="start the step through `make`, which writes it")
 
 
 def section(run: str, name: str, cls: type[S]) -> tuple[S, str]:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from battles.files import file_hash, read_metadata, read_table, write_table
+from battles.files import file_hash, read_metadata, write_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from features.settings import Features
 from features.table import build
 from stages.common import guarded, has_test, parser, section
+from stages.run_tables import read_split, read_unvoted
 
 
 def main() -> None:
@@ -16,12 +17,12 @@ def main() -> None:
     given = arguments.parse_args()
     settings, digest = section(given.run, "features", Features)
     paths = RunPaths(given.run)
-    train, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
+    train, folds = read_split(given.run)
     test_path, test = paths.battles / "test.parquet", None
     depends_on: dict[str, Any] = {"fold_hash": fold_hash(folds), "params_hash": digest}
     of_test = depends_on
     if has_test(given.run):
-        test = read_table(test_path)
+        test = read_unvoted(given.run)
         of_test = {**depends_on, "train": file_hash(paths.battles / "train.parquet"), "test": file_hash(test_path)}
     path, path_of_test = paths.features / "train.parquet", paths.features / "test.parquet"
     if given.test and path_of_test.exists() and of_test.items() <= read_metadata(path_of_test).items():

@@ -8,17 +8,19 @@ from models.stacking.settings import STACK
 from oof import table
 from oof.probabilities import softmax
 from stages.common import guarded, run_argument, stamp
+from stages.run_tables import check_base_tables
 
 
 def main() -> None:
     run = run_argument(__doc__)
     paths = RunPaths(run)
     names: list[str] = stamp(run, "run")["bases"]
+    metadata = read_metadata(paths.predictions(STACK))
+    check_base_tables(run, names, metadata["fold_hash"], test=True)
     ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID]
     bases = {name: paths.test_predictions(name) for name in names}
     meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
     probabilities = softmax(serialization.load(paths.stack).logits(meta))
-    metadata = read_metadata(paths.predictions(STACK))
     table.write_test(paths.test_predictions(STACK), ids.tolist(), {table.MEAN: probabilities}, metadata)
 
 

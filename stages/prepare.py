@@ -1,17 +1,16 @@
 """Checks the battles of the user or of the embedded sample, and splits the voted ones: `python -m stages.prepare`."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from battles.files import file_hash, read_table, write_table
+from battles.files import read_table, write_table
 from battles.folds import fold_hash, make_folds
 from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, turns
 from battles.settings import Prepare
 from stages.common import guarded, has_test, parser, section, stamp
+from stages.run_tables import source_hash
 
 # The standard error of the log loss of so many battles is about 0.04, of the size of what a model gains over the shares
 # of the votes.
@@ -32,7 +31,7 @@ def _prepare_test(run: str) -> None:
     source = stamp(run, "test")["test"]
     test = read_battles(source["path"], voted=False)
     path = RunPaths(run).battles / "test.parquet"
-    write_table(path, test, {"source_sha256": _source_hash(source)})
+    write_table(path, test, {"source_sha256": source_hash(source)})
     print(f"test: {_described(test)}")
 
 
@@ -44,15 +43,10 @@ def _prepare_train(run: str) -> None:
     folds = make_folds(train, settings.folds, settings.seed)
     test_ids = read_table(folder / "test.parquet", columns=[ID])[ID] if has_test(run) else None
 
-    split = {"fold_hash": fold_hash(folds), "source_sha256": _source_hash(inputs["train"])}
+    split = {"fold_hash": fold_hash(folds), "source_sha256": source_hash(inputs["train"])}
     write_table(folder / "train.parquet", train, split)
     write_table(folder / "folds.parquet", folds, split | settings.model_dump())
     print(_summary(train, test_ids, folds))
-
-
-def _source_hash(source: dict[str, Any]) -> str:
-    """The SHA-256 of an input file; the embedded sample's is not in the stamp, which is written before the sample."""
-    return source["sha256"] or file_hash(source["path"])
 
 
 def _summary(train: pd.DataFrame, test_ids: pd.Series | None, folds: pd.DataFrame) -> str:

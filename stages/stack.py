@@ -3,11 +3,12 @@
 import time
 from typing import Any
 
-from battles.files import read_table, write_json
+from battles.files import write_json
+from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.schema import labels
 from models.progress import Progress
-from models.stacking import inputs, serialization
+from models.stacking import inputs, journal, serialization
 from models.stacking.inputs import TrainingInputs
 from models.stacking.settings import STACK, Stack, with_workers
 from models.stacking.stacker import Nested, describe, leave_one_out, stack
@@ -16,6 +17,7 @@ from oof import table
 from oof.leakage import refuse_suspects
 from report.stack_metrics import StackResults, stack_metrics, summary
 from stages.common import code_version, guarded, library_versions, parser, section, stamp
+from stages.run_tables import check_base_tables, read_split
 
 
 def main() -> None:
@@ -29,8 +31,9 @@ def main() -> None:
     paths = RunPaths(given.run)
     run = stamp(given.run, "run")
     names: list[str] = run["bases"]
-    folds = read_table(paths.battles / "folds.parquet")
-    votes = labels(read_table(paths.battles / "train.parquet"))
+    battles, folds = read_split(given.run)
+    check_base_tables(given.run, names, fold_hash(folds), test=False)
+    votes = labels(battles)
     bases = {name: paths.predictions(name) for name in names}
     training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes)
     for line in training.notes():
@@ -38,17 +41,22 @@ def main() -> None:
     if stamp(given.run, "inputs")["table"] and not run["allow_suspect"]:
         refuse_suspects(training.probabilities, training.data.labels)
 
+    trials = paths.stack / "study.journal"
+    repaired = journal.repair(trials, serialization.about(paths.stack).get("journal"))
+    if repaired:
+        print(f"stack: {repaired}")
     started = time.perf_counter()
     with Progress("stack: fits outside each fold and on all", training.data.fold_count + 1) as progress:
-        storage = given.storage or paths.stack / "study.journal"
+        storage = given.storage or trials
         # A database may hold several runs' studies.
         prefix = f"{given.run}-" if given.storage else ""
         nested = stack(training.data, settings, storage, prefix, progress.advance)
     seconds = time.perf_counter() - started
 
-    serialization.save(
-        paths.stack, nested.final.models, nested.shipped, {"bases": names, "settings": settings.model_dump()}
-    )
+    about: dict[str, Any] = {"bases": names, "settings": settings.model_dump()}
+    if not given.storage:
+        about["journal"] = journal.seal(trials)
+    serialization.save(paths.stack, nested.final.models, nested.shipped, about)
     metadata: dict[str, Any] = {
         "base": STACK,
         "backbone": "stacker",
@@ -77,7 +85,7 @@ def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: 
     )
     without = leave_one_out(training.probabilities, data.labels, data.folds, settings)
     metrics = stack_metrics(results, len(training.covered), without, describe(nested))
-    write_json(paths.oof / "metrics.json", metrics)
+    write_json(paths.oof / "metrics.json", metrics, sealed=True)
     print(summary(metrics, STACK))
 
 

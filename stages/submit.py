@@ -4,18 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from battles.files import read_metadata, read_table, write_json
 from battles.paths import RunPaths
 from battles.schema import ID, WINNERS, labels
 from models.stacking.settings import STACK
+from oof.table import read as read_oof
 from oof.table import read_test
 from report.gap import expected_log_loss, share_closed
-from report.inputs import read_scores
 from report.scores import text_table
 from stages.common import code_version, guarded, library_versions, run_argument, stamp
 from stages.config import STAGES
+from stages.run_tables import check_origin, read_figures, read_split
 from submission.manifest import manifest
 from submission.table import build, read, write
 
@@ -23,33 +23,39 @@ from submission.table import build, read, write
 def main() -> None:
     run = run_argument(__doc__)
     paths = RunPaths(run)
-    # Everything is read before anything is written: what is broken elsewhere must not cost a good submission.
+    # Everything is read before anything is written: an earlier submission outlives a damaged file.
     ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID].tolist()
+    for path in (paths.predictions(STACK), paths.test_predictions(STACK)):
+        check_origin(path, {"params_hash": stamp(run, STACK)["hash"]})
+    table = build(ids, read_test(paths.test_predictions(STACK), ids).probabilities)
     names: list[str] = stamp(run, "run")["bases"]
-    stack = read_test(paths.test_predictions(STACK), ids)
-    predictions = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}
-    metrics = read_scores(paths.oof / "metrics.json", names)
+    bases = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}
+    battles, folds = read_split(run)
+    metrics = read_figures(run, read_oof(paths.predictions(STACK), folds, partial=True), labels(battles))
+    about, files = _about(paths, metrics), _artefacts(paths, names)
     params = {name: stamp(run, name) for name in (*STAGES, *names)}
-    about = _about(paths, metrics)
-    is_sample = stamp(run, "inputs")["train"]["sha256"] is None
-    truth = read_table(paths.truth).set_index(ID).loc[ids] if is_sample else None
+    truth = shares = None
+    if about["inputs"]["train"]["sha256"] is None:  # the embedded sample
+        truth = read_table(paths.truth).set_index(ID).loc[ids][list(WINNERS)].to_numpy()
+        shares = np.bincount(labels(battles), minlength=3)
 
     path = paths.submission / "submission.csv"
-    write(path, build(ids, stack.probabilities), ids)
-    value = manifest(path, len(ids), _artefacts(paths, names), params, about)
-    write_json(paths.submission / "manifest.json", value)
+    write(path, table, ids)
+    written = read(path)
+    write_json(paths.submission / "manifest.json", manifest(path, len(ids), files, params, about), sealed=True)
     print(text_table(metrics["bases"] | metrics["candidates"]))
-    if truth is not None:
-        predictions["submission"] = read(path)[list(WINNERS)].to_numpy()
-        _print_gap(predictions, truth, read_table(paths.battles / "train.parquet"))
+    if truth is not None and shares is not None:
+        _print_gap(bases | {"submission": written[list(WINNERS)].to_numpy()}, truth, shares / shares.sum())
     print(f"submission: {path} holds {len(ids)} rows")
 
 
 def _artefacts(paths: RunPaths, names: list[str]) -> list[Path]:
-    """The files that a submission was computed from."""
+    """The files that the submission was computed from."""
     tables = [of(name) for name in [*names, STACK] for of in (paths.predictions, paths.test_predictions)]
-    models = [path for path in paths.stack.iterdir() if path.is_file()]
-    return [*tables, *models, *(paths.battles / name for name in ("train.parquet", "test.parquet", "folds.parquet"))]
+    tables += [room / f"{kind}.parquet" for room in (paths.battles, paths.features) for kind in ("train", "test")]
+    # The studies of the stacker go on; it is made of their best trials.
+    stack = [path for path in paths.stack.iterdir() if path.is_file() and path.suffix in (".json", ".txt")]
+    return [*tables, paths.battles / "folds.parquet", paths.oof / "metrics.json", *stack]
 
 
 def _about(paths: RunPaths, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -62,15 +68,16 @@ def _about(paths: RunPaths, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print_gap(predictions: dict[str, np.ndarray], truth: pd.DataFrame, train: pd.DataFrame) -> None:
-    """Prints the log loss of each model against the sample's true vote probabilities, which only the sample has."""
-    expected = truth[list(WINNERS)].to_numpy()
-    shares = np.bincount(labels(train), minlength=3) / len(train)
+def _print_gap(predictions: dict[str, np.ndarray], expected: np.ndarray, shares: np.ndarray) -> None:
+    """The sample's truth is known: what each model reaches of it, over the test battles' true probabilities."""
     prior = expected_log_loss(np.broadcast_to(shares, expected.shape), expected)
     optimal = expected_log_loss(expected, expected)
     print("\nlog loss on the sample's test battles, expected under their true vote probabilities:")
-    rows = {"prior": np.broadcast_to(shares, expected.shape), **predictions, "Bayes-optimal": expected}
-    for name, values in rows.items():
+    for name, values in {
+        "prior": np.broadcast_to(shares, expected.shape),
+        **predictions,
+        "Bayes-optimal": expected,
+    }.items():
         loss = expected_log_loss(values, expected)
         print(f"  {name:<14}{loss:.4f}  {100 * share_closed(loss, prior, optimal):3.0f} % of the gap closed")
 

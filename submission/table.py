@@ -56,13 +56,18 @@ def check(table: pd.DataFrame, ids: Sequence[str]) -> None:
         )
 
 
+def to_csv(table: pd.DataFrame) -> str:
+    """The CSV text, with nine decimals: rows still sum to 1 within 2e-9."""
+    return table.to_csv(index=False, float_format="%.9f", lineterminator="\n")
+
+
 def write(path: str | Path, table: pd.DataFrame, ids: Sequence[str]) -> None:
-    """Writes the CSV atomically, with nine decimals: rows still sum to 1 within 2e-9.
+    """Writes the CSV atomically.
 
     What was written is read and checked as `check` does before it takes the place of an earlier file.
     """
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.9f", lineterminator="\n")
+        temporary.write_text(to_csv(table), encoding="utf-8")
         check(read(temporary), ids)
 
 

@@ -1,6 +1,6 @@
 """Saves and loads fitted candidates without pickle: linear models in JSON, trees in LightGBM's text format."""
 
-import json
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import lightgbm as lgb
 import numpy as np
 
 from battles.errors import BadInput
-from battles.files import write_json, write_text
+from battles.files import damaged, read_json, write_json, write_text
 from models.stacking.blend import Pool
 from models.stacking.inner_cv import MetaModel
 from models.stacking.logistic import Regression
@@ -18,6 +18,7 @@ from models.stacking.residual_booster import Design, Residual
 from models.stacking.smoothing import Smoothed
 
 MANIFEST = "stack.json"
+_FIX = "run `make stack` again"
 
 
 def save(directory: Path, models: Mapping[str, MetaModel], shipped: str, about: Mapping[str, Any]) -> None:
@@ -28,22 +29,31 @@ def save(directory: Path, models: Mapping[str, MetaModel], shipped: str, about: 
     directory.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     described = {name: _describe(model, models, directory, name, written) for name, model in models.items()}
-    write_json(directory / MANIFEST, {"shipped": shipped, "models": described, **about})
+    write_json(directory / MANIFEST, {"shipped": shipped, "models": described, **about}, sealed=True)
     for old in directory.glob("*.trees.txt"):
         if old.name not in written:
             old.unlink()
 
 
 def load(directory: Path, name: str | None = None) -> MetaModel:
-    """The saved candidate `name`, by default the one that ships; raises BadInput when there is none."""
+    """The saved candidate `name`, by default the one that ships.
+
+    Raises BadInput when there is none, or a damaged file.
+    """
     path = directory / MANIFEST
-    if not path.exists():
-        raise BadInput(f"{path}: no such file; run `make stack` first")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = read_json(path, sealed=True, fix=_FIX)
     chosen = name or manifest["shipped"]
     if chosen not in manifest["models"]:
         raise BadInput(f"{path}: no candidate {chosen}; choose one of {', '.join(manifest['models'])}")
     return _restore(manifest["models"], manifest["models"][chosen], directory)
+
+
+def about(directory: Path) -> dict[str, Any]:
+    """What `save` was told about the stack that lies in `directory`; empty where there is none, or a damaged one."""
+    try:
+        return read_json(directory / MANIFEST, sealed=True)
+    except BadInput:
+        return {}
 
 
 def _describe(
@@ -55,11 +65,11 @@ def _describe(
         case Regression():
             return {"kind": "regression", **model.to_json()}
         case Residual():
-            trees = []
+            trees = {}
             for number, booster in enumerate(model.boosters):
-                file = f"{name}-{number}.trees.txt"
-                write_text(directory / file, booster.model_to_string())
-                trees.append(file)
+                file, text = f"{name}-{number}.trees.txt", booster.model_to_string()
+                write_text(directory / file, text)
+                trees[file] = hashlib.sha256(text.encode()).hexdigest()
             written.update(trees)
             margin = next(other for other, candidate in models.items() if candidate is model.margin)
             return {
@@ -90,7 +100,7 @@ def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: 
         case "regression":
             return Regression.from_json(value)
         case "residual":
-            trees = [lgb.Booster(model_str=(directory / file).read_text(encoding="utf-8")) for file in value["trees"]]
+            trees = [_read_trees(directory / file, sha256) for file, sha256 in value["trees"].items()]
             return Residual(
                 _restore(described, described[value["margin"]], directory),
                 trees,
@@ -102,4 +112,14 @@ def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: 
             return Mixture(members, np.array(value["weights"]), np.array(value["bias"]))
         case "smoothed":
             return Smoothed(_restore(described, value["model"], directory), value["rows"])
-    raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; run `make stack` again")
+    raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; {_FIX}")
+
+
+def _read_trees(path: Path, sha256: str) -> lgb.Booster:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise damaged(path, error, _FIX) from None
+    if hashlib.sha256(raw).hexdigest() != sha256:  # LightGBM reads many a changed file without a word
+        raise damaged(path, "it is not what was written", _FIX)
+    return lgb.Booster(model_str=raw.decode("utf-8"))

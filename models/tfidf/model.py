@@ -7,7 +7,6 @@ Scale and tie logit are fitted on scores from prompt-grouped inner folds, so the
 A fitted model is two small files, `weights.npz` and `model.json`: numbers and settings, no pickled code.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from battles.files import atomic, write_json
+from battles.files import atomic, read_json, write_json
 from battles.folds import prompt_key
 from battles.schema import labels, turns
 from models.calibration import Calibration
@@ -101,12 +100,13 @@ class TfidfModel:
                 "gap_weight": self.gap_weight,
                 **self.calibration.values(),
             },
+            sealed=True,
         )
 
     @classmethod
     def load(cls, folder: Path) -> "TfidfModel":
         """The model that `save` wrote."""
-        stored = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        stored = read_json(folder / "model.json", sealed=True)
         settings = Tfidf.model_validate(stored["settings"])
         weights = np.zeros(_ngrams(settings).columns)
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:

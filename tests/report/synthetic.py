@@ -93,7 +93,9 @@ def write_run(
     candidates = {name: figures.pop(name) for name in ("prior", "stack")}
     candidates["booster"] = dict(candidates["stack"])
     scores = {"battles": rows, "covered": int(common.sum()), "bases": figures, "candidates": candidates}
-    write_json(oof / "metrics.json", scores | {"shipped": "booster", "chosen": {"0": "booster"}, "optimistic": None})
+    write_json(
+        oof / "metrics.json", scores | {"shipped": "booster", "chosen": {"0": "booster"}, "optimistic": None}, True
+    )
     for name in curves:
         for fold in covered:
             path = root / "models" / "runs" / RUN / name / f"fold-{fold}" / "curve.csv"

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from battles.errors import BadInput
-from battles.files import read_table
+from battles.files import read_table, write_table
 from battles.paths import RunPaths
 from battles.schema import labels
 from oof import table
@@ -143,7 +143,7 @@ def test_battles_without_texts_are_reported(tmp_path: Path) -> None:
     found, lengths, logits = battles(60)
     write_run(tmp_path, found, lengths, logits)
     path = tmp_path / "features" / RUN / "train.parquet"
-    read_table(path, columns=["id"]).to_parquet(path)
+    write_table(path, read_table(path, columns=["id"]))
     inputs = read(RunPaths(RUN, tmp_path), BASES)
     assert np.isnan(inputs.lengths).all()
     build(inputs, tmp_path / "out")
@@ -175,10 +175,10 @@ def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
         read(RunPaths(RUN, tmp_path), [*BASES, "other"])
     features = tmp_path / "features" / RUN / "train.parquet"
     whole = read_table(features)
-    whole.iloc[::-1].to_parquet(features)
+    write_table(features, whole.iloc[::-1])
     with pytest.raises(BadInput, match=r"features/try/train\.parquet: its ids are in another order than the run's"):
         read(RunPaths(RUN, tmp_path), BASES)
-    whole.to_parquet(features)
+    write_table(features, whole)
     pd.DataFrame({"step": [1]}).to_csv(tmp_path / "models" / "runs" / RUN / "roberta" / "fold-0" / "curve.csv")
     with pytest.raises(BadInput, match=r"curve\.csv: column loss is missing"):
         read(RunPaths(RUN, tmp_path), BASES)

@@ -1,0 +1,87 @@
+"""The tables of a run as its stages read them: refused where they are of another run, other files or other settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from battles.errors import BadInput
+from battles.files import file_hash, read_json, read_metadata, read_table
+from battles.folds import fold_hash
+from battles.paths import RunPaths
+from models.stacking.settings import STACK
+from oof.metrics import log_loss
+from oof.table import Predictions
+from stages.common import stamp
+
+# Sums of some hundred thousand losses in another order.
+TOLERANCE = 1e-9
+
+
+def source_hash(source: Mapping[str, Any]) -> str:
+    """The SHA-256 of an input file; the embedded sample's is not in the stamp, which is written before the sample."""
+    return source["sha256"] or file_hash(source["path"])
+
+
+def read_split(run: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The voted battles of a run and their fold table; raises BadInput for tables of another run or of other files."""
+    paths = RunPaths(run)
+    inputs = stamp(run, "inputs")
+    source = source_hash(inputs["table"] or inputs["train"])
+    train, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
+    for name in ("train", "folds"):
+        check_origin(paths.battles / f"{name}.parquet", {"source_sha256": source, "fold_hash": fold_hash(folds)})
+    return train, folds
+
+
+def read_unvoted(run: str, columns: list[str] | None = None) -> pd.DataFrame | None:
+    """The test battles of a run, None where it has none; raises BadInput for those of another run or file."""
+    source, path = stamp(run, "test")["test"], RunPaths(run).battles / "test.parquet"
+    if source is None:
+        return None
+    check_origin(path, {"source_sha256": source_hash(source)})
+    return read_table(path, columns=columns)
+
+
+def check_origin(path: Path, expected: Mapping[str, str]) -> None:
+    """Raises BadInput unless a table's metadata says that it was made from just this."""
+    found = read_metadata(path)
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise BadInput(
+                f"{path}: it was made from something else ({key} is {str(found.get(key))[:16]}, this run's is "
+                f"{value[:16]}); delete it and give the same call of make again"
+            )
+
+
+def check_base_tables(run: str, names: list[str], folds: str, test: bool) -> None:
+    """Refuses tables of bases or features of other settings or another split; those made elsewhere have no settings.
+
+    With `test` it looks at those of the test battles, else at the out-of-fold ones.
+    """
+    if stamp(run, "inputs")["table"]:
+        return
+    paths = RunPaths(run)
+    of_base, kind = (paths.test_predictions, "test") if test else (paths.predictions, "train")
+    tables = {name: of_base(name) for name in names} | {"features": paths.features / f"{kind}.parquet"}
+    for name, path in tables.items():
+        check_origin(path, {"params_hash": stamp(run, name)["hash"], "fold_hash": folds})
+
+
+def read_figures(run: str, table: Predictions, votes: np.ndarray) -> dict[str, Any]:
+    """`metrics.json` of the stack, whose out-of-fold rows `table` and `votes` must give the nested log loss in it.
+
+    Raises BadInput for figures that do not follow from the rows, as those of another run.
+    """
+    path = RunPaths(run).oof / "metrics.json"
+    figures = read_json(path, sealed=True, fix="delete it and run `make stack` again")
+    stated = figures["candidates"][STACK]["log_loss"]
+    found = log_loss(table.probabilities[table.covered], votes[table.covered])
+    if abs(stated - found) > TOLERANCE:
+        raise BadInput(
+            f"{path}: it says that the stack's nested log loss is {stated!r}, its out-of-fold rows give {found!r}; "
+            "delete it and run `make stack` again"
+        )
+    return figures
