@@ -2,31 +2,24 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-TABLE ?=
-PROFILE ?= $(if $(TABLE),table,sample)
-RUN ?= $(PROFILE)
-TRAIN ?=
-TEST ?=
-FOLDS ?=
-SET ?=
-BASES ?=
-FEATURES ?=
-ALLOW_SUSPECT ?=
-WORKERS ?=
-NPROC ?= 1
-STORAGE ?=
+# What a user may give. The values are files and words of anybody's making: here they become plain text, which make
+# does not expand again, and they reach the steps through the environment, so that no shell reads them.
+VARIABLES := PROFILE RUN TRAIN TEST TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT WORKERS NPROC STORAGE
+EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
+$(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
+override PROFILE := $(or $(PROFILE),$(if $(TABLE),table,sample))
+override RUN := $(or $(RUN),$(PROFILE))
+override NPROC := $(or $(NPROC),1)
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 
 PY := .venv/bin/python
-PARAMS := battles/$(RUN)/params
 # What starts the step of a base that uses torch, up to the module's name: one process, or several of torch.distributed
 # (which would take our options for its own without the dashes).
 LAUNCH ?= $(if $(filter-out 1,$(NPROC)),$(PY) -m torch.distributed.run --standalone --nproc-per-node $(NPROC) -m --,$(PY) -m)
-# What runs on a run's files; only these read params.yaml.
+# What runs on a run's files, besides oof-<base>; only these read params.yaml.
 PIPELINE := submission oof stack report features prepare plan
 
 # ---------------------------------------------------------------- set-up
@@ -66,17 +59,25 @@ setup: .venv/installed .venv/installed-dev
 
 # ---------------------------------------------------------------- the pipeline
 
-.PHONY: $(PIPELINE) dashboard FORCE
-FORCE:
+.PHONY: $(PIPELINE) dashboard clean start
+ifneq ($(filter $(PIPELINE) oof-% dashboard clean bench,$(MAKECMDGOALS)),)
+$(foreach name,$(VARIABLES) EXPORTED,$(eval export ARENA_$(name) := $$(value $(name))))
+export ARENA_GOALS := $(filter $(PIPELINE) oof-%,$(MAKECMDGOALS))
+export ARENA_MAKE := $(MAKE)
+export PYTHONUNBUFFERED := 1
+endif
 
-ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
-# Resolves the params of the run: a stamp per section, rewritten only when its content changes, and run.mk
-# with the variables NAMES (of bases) TRANSFORMERS (those of them that use torch) JOBS THREADS HAS_TEST SOURCE TINY CLEAN
-# NEEDS_<base>. Bad params end here.
-$(PARAMS)/run.mk: .venv/installed FORCE
-	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
-	  --folds '$(FOLDS)' --overrides '$(SET)' --table '$(TABLE)' --bases '$(BASES)' --features '$(FEATURES)' \
-	  --allow-suspect '$(ALLOW_SUSPECT)' --nproc '$(NPROC)'
+# The rules of a run are read by a second make, which `stages.start` starts once it has checked RUN, locked the run and
+# resolved its params.
+ifndef ARENA_CALL
+$(PIPELINE): start ; @:
+oof-%: start ; @:
+start: .venv/installed
+	+@exec $(PY) -m stages.start
+else
+PARAMS := battles/$(RUN)/params
+# Written by `stages.params` beside a stamp per section, each only when its content changes: the variables NAMES (of bases)
+# TRANSFORMERS (those of them that use torch) JOBS THREADS HAS_TEST SOURCE TINY CLEAN NEEDS_<base>.
 include $(PARAMS)/run.mk
 
 MAKEFLAGS += -j$(JOBS)
@@ -84,10 +85,8 @@ ifneq ($(THREADS),)
 export OMP_NUM_THREADS := $(THREADS)
 endif
 export TOKENIZERS_PARALLELISM := false
-export PYTHONUNBUFFERED := 1
 ifeq ($(SOURCE),sample)
 export HF_HUB_OFFLINE := 1
-endif
 endif
 
 BATTLES := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
@@ -95,25 +94,30 @@ FEATURE_FILES := features/$(RUN)/train.parquet $(if $(HAS_TEST),features/$(RUN)/
 oof-of = oof/$(RUN)/$(1).parquet $(if $(HAS_TEST),oof/$(RUN)/$(1).test.parquet)
 OOF := $(foreach base,$(NAMES),$(call oof-of,$(base)))
 STACK := $(call oof-of,stack) oof/$(RUN)/metrics.json
+SUBMISSION := $(addprefix submission/$(RUN)/,submission.csv manifest.json)
+REPORT := $(addprefix report/$(RUN)/,index.html metrics.json)
+# Every step writes whole files or none: what an interrupted or failed one leaves is good, and often of an earlier call.
+.PRECIOUS: $(BATTLES) $(FEATURE_FILES) $(OOF) $(STACK) $(SUBMISSION) $(REPORT)
 
 ifeq ($(SOURCE),table)
 # Predictions made elsewhere: one step stands for battles, features and bases.
 $(BATTLES) $(FEATURE_FILES) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json
-	@$(PY) -m stages.table --run $(RUN)
+	@exec $(PY) -m stages.table --run $(RUN)
 else
 
 SAMPLE := $(addprefix battles/$(RUN)/source/,train.csv test.csv truth.parquet)
+.PRECIOUS: $(SAMPLE) $(CLEAN:%=oof/$(RUN)/%.pairs.parquet) models/runs/$(RUN)/tiny/%/config.json
 $(SAMPLE) &: $(PARAMS)/sample.json
-	@$(PY) -m stages.sample --run $(RUN)
+	@exec $(PY) -m stages.sample --run $(RUN)
 
 $(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE))
-	@$(PY) -m stages.prepare --run $(RUN)
+	@exec $(PY) -m stages.prepare --run $(RUN)
 
 $(FEATURE_FILES) &: $(PARAMS)/features.json $(BATTLES)
-	@$(PY) -m stages.features --run $(RUN)
+	@exec $(PY) -m stages.features --run $(RUN)
 
 models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
-	@$(PY) -m stages.tiny --run $(RUN) --name $*
+	@exec $(PY) -m stages.tiny --run $(RUN) --name $*
 
 start-base = $(if $(filter $(1),$(TRANSFORMERS)),$(LAUNCH) stages.base --processes $(NPROC),$(PY) -m stages.base) --run $(RUN) --name $(1)
 define base-rule
@@ -136,23 +140,23 @@ oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
 
 $(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILES)
-	@$(PY) -m stages.stack --run $(RUN) --storage '$(STORAGE)' --workers '$(WORKERS)'
+	@exec $(PY) -m stages.stack --run $(RUN)
 
-submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(STACK)
-	@$(PY) -m stages.submit --run $(RUN)
+$(SUBMISSION) &: $(STACK)
+	@exec $(PY) -m stages.submit --run $(RUN)
 
-report/$(RUN)/index.html report/$(RUN)/metrics.json &: $(STACK)
-	@$(PY) -m stages.report --run $(RUN)
+$(REPORT) &: $(STACK)
+	@exec $(PY) -m stages.report --run $(RUN)
 
 stack: $(STACK)
-report: report/$(RUN)/index.html
+report: $(REPORT)
 UP_TO_DATE := stack report
 ifneq ($(SOURCE),table)
 prepare: $(BATTLES)
 features: $(FEATURE_FILES)
 oof: $(OOF)
 plan: $(BATTLES)
-	@$(PY) -m stages.plan --run $(RUN) --nproc $(NPROC)
+	@exec $(PY) -m stages.plan --run $(RUN) --nproc $(NPROC)
 UP_TO_DATE += prepare features oof
 endif
 $(UP_TO_DATE):
@@ -162,21 +166,32 @@ ifeq ($(SOURCE),table)
 submission prepare features oof plan:
 	@echo 'error: TABLE: $@ needs battles; on predictions made elsewhere: make stack TABLE=… BASES=… RUN=name' >&2; exit 2
 else ifneq ($(HAS_TEST),)
-submission: submission/$(RUN)/submission.csv
+submission: $(SUBMISSION)
 	@echo 'submission: $< is up to date'
 else
 submission:
 	@echo 'error: TEST: not given; a submission needs the battles to predict: make submission … TEST=path/test.csv' >&2; exit 2
 endif
 
+endif
+
 dashboard: .venv/installed
-	@$(PY) -m stages.dashboard --run '$(RUN)' --storage '$(STORAGE)'
+	@exec $(PY) -m stages.dashboard
+
+# The output of one run only.
+clean:
+	@exec $(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m stages.clean
 
 # ---------------------------------------------------------------- the project itself
 
-.PHONY: test lint bench clean
+.PHONY: test torture lint bench
 test: .venv/installed-dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile
+
+# All of tests/robustness: many kills, full disks. Takes hours; TORTURE=10 takes ten kills.
+torture: .venv/installed-dev
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORTURE=$${TORTURE:-50} \
+	  .venv/bin/python -m pytest -s tests/robustness
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
@@ -184,9 +199,4 @@ lint: .venv/installed-dev
 	.venv/bin/mypy
 
 bench: .venv/installed-dev
-	@$(PY) -m benchmarks.run $(if $(TRAIN),--csv '$(TRAIN)')
-
-# The output of one run only.
-clean:
-	@case '$(RUN)' in ''|.*|*/*) echo "error: RUN: '$(RUN)' must name a run" >&2; exit 2;; esac; \
-	  rm -rf $(foreach room,battles features models/runs oof submission report,'$(room)/$(RUN)/')
+	@$(PY) -m benchmarks.run $(if $(TRAIN),--csv="$$ARENA_TRAIN")

@@ -5,17 +5,16 @@ content keeps its time, and whatever depends on it is left alone.
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from battles.errors import BadInput
 from battles.files import content_hash, file_hash, write_if_changed
-from battles.paths import RunPaths
+from battles.paths import RunPaths, check_run
 from battles.settings import Prepare, Section
 from models.transformer.settings import Tiny, Transformer
-from stages import config
+from stages import config, variables
 from stages.common import guarded, parser
 
 
@@ -23,10 +22,13 @@ def main() -> None:
     arguments = parser(__doc__.splitlines()[0])
     arguments.add_argument("--params", default="params.yaml", type=Path)
     for name in ("profile", "train", "test", "folds", "overrides", "table", "bases", "features"):
-        arguments.add_argument(f"--{name}", default="")
-    arguments.add_argument("--allow-suspect", default="", choices=("", "0", "1"))
-    arguments.add_argument("--nproc", default="1")
+        variable = "SET" if name == "overrides" else name.upper()
+        arguments.add_argument(f"--{name}", default=variables.given(variable))
+    arguments.add_argument("--allow-suspect", default=variables.given("ALLOW_SUSPECT"))
+    arguments.add_argument("--nproc", default=variables.given("NPROC") or "1")
     given = arguments.parse_args()
+    if given.allow_suspect not in ("", "0", "1"):
+        raise BadInput(f"ALLOW_SUSPECT: {given.allow_suspect!r}; give 1, or leave it out")
     if not given.nproc.isdecimal() or int(given.nproc) < 1:
         raise BadInput(f"NPROC: {given.nproc!r}; give a number of processes, one per GPU")
     _check_run(RunPaths(given.run))
@@ -43,10 +45,7 @@ def main() -> None:
 
 def _check_run(paths: RunPaths) -> None:
     """Refuses a run's name that is no folder's name, and models where an earlier version of the project kept them."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", paths.name):
-        raise BadInput(f"RUN: {paths.name!r} must be letters, digits, '.', '_' and '-', as it names a folder")
-    if paths.name == "runs":
-        raise BadInput("RUN: 'runs' is the folder in models/ that holds the models of all runs; choose another name")
+    check_run(paths.name)
     old = paths.root / "models" / paths.name
     # A package may have the run's name: what belongs to the code has an __init__.py.
     folders = [child for child in sorted(old.glob("*/")) if child.name[0] not in "._"]

@@ -19,17 +19,15 @@ from oof.leakage import suspects
 from oof.metrics import calibrated_error
 from oof.probabilities import softmax
 from report.scores import score, text_table
-from stages.common import code_version, guarded, has_test, library_versions, parser, section, stamp
+from stages.common import code_version, guarded, has_test, library_versions, run_argument, section, stamp
+from stages.variables import given
 
 
 def main() -> None:
-    arguments = parser("Tunes, compares and ships the stacker on the run's base models and features.")
-    arguments.add_argument("--storage", default="", help="database URL of the studies; a journal file without")
-    arguments.add_argument("--workers", default="", help="processes side by side, instead of stack.workers")
-    given = arguments.parse_args()
-    run: str = given.run
+    run = run_argument("Tunes, compares and ships the stacker on the run's base models and features.")
+    storage = given("STORAGE")  # a database URL for the studies; without, a journal file
     settings, params_hash = section(run, "stack", Stack)
-    settings = _with_workers(settings, given.workers, given.storage)
+    settings = _with_workers(settings, given("WORKERS"), storage)
     paths = RunPaths(run)
     about = stamp(run, "run")
     names: list[str] = about["bases"]
@@ -54,9 +52,9 @@ def main() -> None:
     started = time.perf_counter()
     numbers = kept["fold"].to_numpy()
     with Progress("stack: fits outside each fold and on all", len(np.unique(numbers)) + 1) as progress:
-        where = given.storage or paths.stack / "study.journal"
+        where = storage or paths.stack / "study.journal"
         # A database may hold several runs' studies.
-        prefix = f"{run}-" if given.storage else ""
+        prefix = f"{run}-" if storage else ""
         nested = stack(meta, votes, numbers, settings, where, groups, progress.advance, prefix)
     seconds = time.perf_counter() - started
 

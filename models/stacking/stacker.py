@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from battles.errors import BadInput
+from battles.processes import parallel
 from models.stacking.blend import optimal_blend
 from models.stacking.candidates import Fitted, choose, fit
 from models.stacking.inner_cv import cross_fitted
@@ -71,7 +72,7 @@ def stack(
         delayed(_fit_rows)(rest, meta, labels, folds, settings, where, name, groups)
         for rest, name in tasks
     )
-    final, *fitted = _counted(Parallel(n_jobs=min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
+    final, *fitted = _counted(parallel(min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
     outer = dict(zip(numbers, fitted, strict=True))
     probabilities = {name: np.zeros((len(labels), 3)) for name in (*final.models, STACK)}
     for number, model in outer.items():
