@@ -71,7 +71,7 @@ def _shared_folder() -> Path:
 
 def _run(run: str, goals: list[str], marks: Mapping[str, str]) -> int:
     """Resolves the params and makes the goals; returns the exit code, 128 + signal when one came."""
-    flags, jobs = _flags(os.environ.get("MAKEFLAGS", ""))
+    flags, jobs = split_flags(os.environ.get("MAKEFLAGS", ""))
     environment = {**os.environ, **marks, "MAKEFLAGS": flags}
     watched = _Watched(environment)
     aftermath.remove_half_written(run)  # of a call that ended with the machine
@@ -79,14 +79,14 @@ def _run(run: str, goals: list[str], marks: Mapping[str, str]) -> int:
     return code or watched.run([given("MAKE") or "make", *jobs, *goals])
 
 
-def _flags(makeflags: str) -> tuple[str, list[str]]:
+def split_flags(makeflags: str) -> tuple[str, list[str]]:
     """MAKEFLAGS without the first make's jobs, which it does not share; and `-jN` when the user gave it."""
     options, separator, variables = makeflags.partition(" -- ")
     if not separator and makeflags.startswith("-- "):
         options, separator, variables = "", " -- ", makeflags[3:]
     words = options.split()
     kept = [word for word in words if not word.startswith(("-j", "--jobserver"))]
-    # Of several the last counts, and none can be given without a number here: make would start all steps at once.
+    # On the command line it counts more than the Makefile's own, which is run.jobs.
     jobs = [word for word in words if re.fullmatch(r"-j\d*", word)][-1:]
     return " ".join(kept) + separator + variables, jobs
 
