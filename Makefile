@@ -2,34 +2,25 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-TABLE ?=
+# What a user may give. The values are files and words of anybody's making: here they become plain text, which make
+# does not expand again, and they reach the steps through the environment, so that no shell reads them.
+VARIABLES := PROFILE RUN TRAIN TEST TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
+EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
+$(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
-PROFILE ?=
-RUN ?= $(or $(PROFILE),$(if $(TABLE),table,sample))
-TRAIN ?=
-TEST ?=
-FOLDS ?=
-SET ?=
-BASES ?=
-FEATURES ?=
-ALLOW_SUSPECT ?=
-AGAIN ?=
-WORKERS ?=
-NPROC ?= 1
-STORAGE ?=
+override RUN := $(or $(RUN),$(PROFILE),$(if $(TABLE),table,sample))
+override NPROC := $(or $(NPROC),1)
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 
 PY := .venv/bin/python
-PARAMS := battles/$(RUN)/params
 # What starts the step of a base that uses torch, up to the module's name: one process, or several of torch.distributed
 # (which would take our options for its own without the dashes).
 LAUNCH ?= $(if $(filter-out 1,$(NPROC)),$(PY) -m torch.distributed.run --standalone --nproc-per-node $(NPROC) -m --,$(PY) -m)
-# What runs on a run's files; only these read params.yaml.
-PIPELINE := submission oof stack report features prepare plan
+# What runs on a run's files, besides oof-<base>; only these read params.yaml.
+PIPELINE := submission oof stack report features prepare plan verify
 
 # ---------------------------------------------------------------- set-up
 
@@ -44,13 +35,14 @@ help:
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
 	@echo 'make stack TABLE=predictions.parquet BASES=one,two RUN=name    of predictions made elsewhere; FEATURES=columns'
 	@echo 'make report       figures and metrics: report/<run>/index.html'
-	@echo 'make verify RUN=name      hashes, submission and nested log loss again, from the files of the run'
+	@echo 'make verify       every hash, the submission and the nested log loss of a run, computed again from its files'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
-	@echo 'make test | lint | bench | clean'
+	@echo 'make test | lint | bench | torture | clean RUN=name'
 	@echo
 	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
 	@echo '           NPROC=n processes of a base, one per GPU  LAUNCH="accelerate launch … -m" starts them another way'
 	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'
+	@echo 'a run remembers them: after the first call RUN=name is enough; AGAIN=1 lets finished models be trained again'
 	@echo '           SET="section.key=value ..."  overrides params.yaml, e.g. SET="stack.trials=50 tfidf.seed=1"'
 
 .venv/installed: requirements.txt
@@ -69,17 +61,25 @@ setup: .venv/installed .venv/installed-dev
 
 # ---------------------------------------------------------------- the pipeline
 
-.PHONY: $(PIPELINE) dashboard FORCE
-FORCE:
+.PHONY: $(PIPELINE) dashboard clean start
+ifneq ($(filter $(PIPELINE) oof-% dashboard clean bench,$(MAKECMDGOALS)),)
+$(foreach name,$(VARIABLES) EXPORTED,$(eval export ARENA_$(name) := $$(value $(name))))
+export ARENA_GOALS := $(filter $(PIPELINE) oof-%,$(MAKECMDGOALS))
+export ARENA_MAKE := $(MAKE)
+export PYTHONUNBUFFERED := 1
+endif
 
-ifneq ($(filter $(PIPELINE) oof-%,$(MAKECMDGOALS)),)
-# Resolves the params of the run: a stamp per section, rewritten only when its content changes, and run.mk
-# with the variables NAMES (of bases) TRANSFORMERS (those of them that use torch) JOBS THREADS HAS_TEST SOURCE TINY CLEAN
-# NEEDS_<base>. Bad params end here.
-$(PARAMS)/run.mk: .venv/installed FORCE
-	@$(PY) -m stages.params --run '$(RUN)' --profile '$(PROFILE)' --train '$(TRAIN)' --test '$(TEST)' \
-	  --folds '$(FOLDS)' --overrides '$(SET)' --table '$(TABLE)' --bases '$(BASES)' --features '$(FEATURES)' \
-	  --allow-suspect '$(ALLOW_SUSPECT)' --again '$(AGAIN)' --nproc '$(NPROC)'
+# The rules of a run are read by a second make, which `stages.start` starts once it has checked RUN, locked the run and
+# resolved its params.
+ifndef ARENA_CALL
+$(PIPELINE): start ; @:
+oof-%: start ; @:
+start: .venv/installed
+	+@exec $(PY) -m stages.start
+else
+PARAMS := battles/$(RUN)/params
+# Written by `stages.params` beside a stamp per section, each only when its content changes: the variables NAMES (of bases)
+# TRANSFORMERS (those of them that use torch) JOBS THREADS HAS_TEST SOURCE TINY CLEAN NEEDS_<base>.
 include $(PARAMS)/run.mk
 
 MAKEFLAGS += -j$(JOBS)
@@ -87,10 +87,8 @@ ifneq ($(THREADS),)
 export OMP_NUM_THREADS := $(THREADS)
 endif
 export TOKENIZERS_PARALLELISM := false
-export PYTHONUNBUFFERED := 1
 ifeq ($(SOURCE),sample)
 export HF_HUB_OFFLINE := 1
-endif
 endif
 
 BATTLES := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet
@@ -102,41 +100,48 @@ TEST_BATTLES := $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
 TEST_FEATURES := $(if $(HAS_TEST),features/$(RUN)/test.parquet)
 TEST_OOF := $(if $(HAS_TEST),$(NAMES:%=oof/$(RUN)/%.test.parquet))
 TEST_STACK := $(if $(HAS_TEST),oof/$(RUN)/stack.test.parquet)
+SUBMISSION := $(addprefix submission/$(RUN)/,submission.csv manifest.json)
+REPORT := $(addprefix report/$(RUN)/,index.html metrics.json)
+# Every step writes whole files or none: what an interrupted or failed one leaves is good, and often of an earlier call.
+.PRECIOUS: $(BATTLES) $(FEATURE_FILE) $(OOF) $(STACK) $(TEST_BATTLES) $(TEST_FEATURES) $(TEST_OOF) $(TEST_STACK)
+.PRECIOUS: $(SUBMISSION) $(REPORT)
 
 ifeq ($(SOURCE),table)
 # Predictions made elsewhere: one step stands for battles, features and bases.
 $(BATTLES) $(FEATURE_FILE) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json
-	@$(PY) -m stages.table --run $(RUN)
+	@exec $(PY) -m stages.table --run $(RUN)
 else
 
 SAMPLE := $(addprefix battles/$(RUN)/source/,train.csv test.csv truth.parquet)
+.PRECIOUS: $(SAMPLE) $(CLEAN:%=oof/$(RUN)/%.pairs.parquet) models/runs/$(RUN)/tiny/%/config.json
 $(SAMPLE) &: $(PARAMS)/sample.json
-	@$(PY) -m stages.sample --run $(RUN)
+	@exec $(PY) -m stages.sample --run $(RUN)
 
 # The test battles come first, so that a bad test file is known before anything is trained.
 $(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE)) | $(TEST_BATTLES)
-	@$(PY) -m stages.prepare --run $(RUN)
+	@exec $(PY) -m stages.prepare --run $(RUN)
 
 battles/$(RUN)/test.parquet: $(PARAMS)/test.json $(if $(filter sample,$(SOURCE)),$(SAMPLE))
-	@$(PY) -m stages.prepare --run $(RUN) --test
+	@exec $(PY) -m stages.prepare --run $(RUN) --test
 
-# Both write what they can of the test battles too; the rules of those only do what is left.
+# Features and bases do what they can of the test battles by the way; the rules of those only do what is left.
 $(FEATURE_FILE): $(PARAMS)/features.json $(BATTLES)
-	@$(PY) -m stages.features --run $(RUN)
+	@exec $(PY) -m stages.features --run $(RUN)
 
 features/$(RUN)/test.parquet: $(FEATURE_FILE) $(TEST_BATTLES)
-	@$(PY) -m stages.features --run $(RUN) --test
+	@exec $(PY) -m stages.features --run $(RUN) --test
 
 models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
-	@$(PY) -m stages.tiny --run $(RUN) --name $*
+	@exec $(PY) -m stages.tiny --run $(RUN) --name $*
 
 # A stage of one base: stage, base. Of a base that uses torch, as many processes as were asked for.
-start = $(if $(filter $(2),$(TRANSFORMERS)),$(LAUNCH) $(1) --processes $(NPROC),$(PY) -m $(1)) --run $(RUN) --name $(2)
+start-base = $(if $(filter $(2),$(TRANSFORMERS)),$(LAUNCH) $(1) --processes $(NPROC),$(PY) -m $(1)) --run $(RUN) --name $(2)
+again := $(if $(filter 1,$(AGAIN)),--again)
 define base-rule
 oof/$(RUN)/$(1).parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
-	@$$(call start,stages.base,$(1)) $(if $(filter 1,$(AGAIN)),--again)
+	@$$(call start-base,stages.base,$(1)) $(again)
 oof/$(RUN)/$(1).test.parquet: oof/$(RUN)/$(1).parquet $(TEST_BATTLES)
-	@$$(call start,stages.predict,$(1))
+	@$$(call start-base,stages.predict,$(1))
 .PHONY: oof-$(1)
 oof-$(1): oof/$(RUN)/$(1).parquet $(if $(HAS_TEST),oof/$(RUN)/$(1).test.parquet)
 	@echo 'oof-$(1): $$< is up to date'
@@ -146,7 +151,7 @@ $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
 # What clean students learn from: their teacher without each pair of folds.
 define pairs-rule
 oof/$(RUN)/$(1).pairs.parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
-	@$$(call start,stages.base,$(1)) --pairs $(if $(filter 1,$(AGAIN)),--again)
+	@$$(call start-base,stages.base,$(1)) --pairs $(again)
 endef
 $(foreach base,$(CLEAN),$(eval $(call pairs-rule,$(base))))
 endif
@@ -154,26 +159,26 @@ oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
 
 $(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILE)
-	@$(PY) -m stages.stack --run $(RUN) --storage '$(STORAGE)' --workers '$(WORKERS)'
+	@exec $(PY) -m stages.stack --run $(RUN)
 
 oof/$(RUN)/stack.test.parquet: $(STACK) $(TEST_OOF) $(TEST_FEATURES)
-	@$(PY) -m stages.predict_stack --run $(RUN)
+	@exec $(PY) -m stages.predict_stack --run $(RUN)
 
-submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json &: $(TEST_STACK)
-	@$(PY) -m stages.submit --run $(RUN)
+$(SUBMISSION) &: $(TEST_STACK)
+	@exec $(PY) -m stages.submit --run $(RUN)
 
-report/$(RUN)/index.html report/$(RUN)/metrics.json &: $(STACK)
-	@$(PY) -m stages.report --run $(RUN)
+$(REPORT) &: $(STACK)
+	@exec $(PY) -m stages.report --run $(RUN)
 
 stack: $(STACK)
-report: report/$(RUN)/index.html
+report: $(REPORT)
 UP_TO_DATE := stack report
 ifneq ($(SOURCE),table)
 prepare: $(BATTLES) $(TEST_BATTLES)
 features: $(FEATURE_FILE) $(TEST_FEATURES)
 oof: $(OOF) $(TEST_OOF)
 plan: $(BATTLES) $(TEST_BATTLES)
-	@$(PY) -m stages.plan --run $(RUN) --nproc $(NPROC)
+	@exec $(PY) -m stages.plan --run $(RUN) --nproc $(NPROC)
 UP_TO_DATE += prepare features oof
 endif
 $(UP_TO_DATE):
@@ -184,26 +189,36 @@ submission prepare features oof plan:
 	@echo 'error: TABLE: $@ needs battles; on predictions made elsewhere: make stack TABLE=… BASES=… RUN=name' >&2; exit 2
 else ifneq ($(HAS_TEST),)
 # make looks at one of a step's files only: both are named, as a step may be killed between them.
-submission: submission/$(RUN)/submission.csv submission/$(RUN)/manifest.json
-	@$(PY) -m stages.verify --run '$(RUN)' --files
+submission: $(SUBMISSION)
+	@$(PY) -m stages.verify --run $(RUN) --files
 	@echo 'submission: $< is up to date'
 else
 submission:
 	@echo 'error: TEST: not given; a submission needs the battles to predict: make submission … TEST=path/test.csv' >&2; exit 2
 endif
 
-.PHONY: verify
-verify: .venv/installed
-	@$(PY) -m stages.verify --run '$(RUN)'
+verify:
+	@exec $(PY) -m stages.verify --run $(RUN)
+
+endif
 
 dashboard: .venv/installed
-	@$(PY) -m stages.dashboard --run '$(RUN)' --storage '$(STORAGE)'
+	@exec $(PY) -m stages.dashboard
+
+# The output of one run only.
+clean:
+	@exec $(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m stages.clean
 
 # ---------------------------------------------------------------- the project itself
 
-.PHONY: test lint bench clean
+.PHONY: test torture lint bench
 test: .venv/installed-dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile
+
+# All of tests/robustness: many kills, full disks. Takes hours; TORTURE=10 takes ten kills.
+torture: .venv/installed-dev
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORTURE=$${TORTURE:-50} \
+	  .venv/bin/python -m pytest -s tests/robustness
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
@@ -211,9 +226,4 @@ lint: .venv/installed-dev
 	.venv/bin/mypy
 
 bench: .venv/installed-dev
-	@$(PY) -m benchmarks.run $(if $(TRAIN),--csv '$(TRAIN)')
-
-# The output of one run only.
-clean:
-	@case '$(RUN)' in ''|.*|*/*) echo "error: RUN: '$(RUN)' must name a run" >&2; exit 2;; esac; \
-	  rm -rf $(foreach room,battles features models/runs oof submission report,'$(room)/$(RUN)/')
+	@$(PY) -m benchmarks.run $(if $(TRAIN),--csv="$$ARENA_TRAIN")

@@ -40,6 +40,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except Exception as error:
+        error.add_note(f"writing {path}")  # `stages.endings` names the file where the error does not
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,7 +1,12 @@
 """Where the files of a run lie: one folder per room, named after the run, and nothing outside of them."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from battles.errors import BadInput
+
+_LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -71,3 +76,13 @@ class RunPaths:
     def test_predictions(self, base: str) -> Path:
         """Predictions of the test battles by a base or by the stack."""
         return self.oof / f"{base}.test.parquet"
+
+
+def check_run(name: str) -> None:
+    """Refuses (BadInput) a run's name that is no folder's name or the name of the folder of all models."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise BadInput(f"RUN: {name!r} must be letters, digits, '.', '_' and '-', as it names a folder")
+    if len(name) > _LONGEST:
+        raise BadInput(f"RUN: a name of {len(name)} letters, {name[:20]}…; give one of at most {_LONGEST}")
+    if name == "runs":
+        raise BadInput("RUN: 'runs' is the folder in models/ that holds the models of all runs; choose another name")

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.special import expit
 
+from battles.processes import parallel
 from battles.schema import MODELS, labels
 from features.settings import Features
 from features.text import word_counts
@@ -71,7 +72,7 @@ def sides(battles: pd.DataFrame, features: pd.DataFrame, swap: dict[str, str], s
         for column in _RESPONSES
         for start in range(0, len(battles), _CHUNK)
     )
-    run = Parallel(n_jobs=jobs, pre_dispatch="n_jobs + 1", batch_size=1)
+    run = parallel(jobs, pre_dispatch="n_jobs + 1", batch_size=1)
     parts = run(delayed(_hash_words)(chunk, settings.word_bits) for chunk in cells)
     empty = sparse.csr_matrix((0, 1 << settings.word_bits), dtype=np.float32)
     return Sides(style.astype(np.float32, copy=False), sparse.vstack(parts, format="csr") if parts else empty)

@@ -11,8 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
+from battles.processes import parallel
 from battles.schema import ID, TEXTS
 from battles.swap import NEGATE, SAME
 from features import length, position, similarity, strength, verbosity
@@ -121,7 +122,7 @@ def handcrafted(battles: pd.DataFrame, jobs: int | None = 1) -> tuple[pd.DataFra
     """
     codes, _ = pd.factorize(battles[TEXTS[0]])
     order = np.argsort(codes, kind="stable")
-    run = Parallel(n_jobs=workers(len(battles), jobs), pre_dispatch="n_jobs + 1", batch_size=1, return_as="generator")
+    run = parallel(workers(len(battles), jobs), pre_dispatch="n_jobs + 1", batch_size=1, return_as="generator")
     measured = np.empty((len(battles), 2 * len(_SIDE) + len(_PAIR)), dtype=np.float32)
     # Put in place as they come: all parts beside the whole would take twice the memory.
     for number, part in enumerate(run(delayed(_measure)(rows) for rows in _chunks(battles, order))):

@@ -1,18 +1,23 @@
 """What every stage needs: the run's paths, its params stamps, and refusals with exit code 2."""
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from battles.errors import BadInput
 from battles.files import read_json
 from battles.paths import RunPaths
-from battles.settings import Section
+from stages.endings import Interrupted, raise_on_signals, refusal, say_interrupted
 
-S = TypeVar("S", bound=Section)
+if TYPE_CHECKING:  # pydantic: not for the steps that only start or remove something
+    from battles.settings import Section
+
+S = TypeVar("S", bound="Section")
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "lightgbm", "optuna", "scikit-learn", "pandas", "numpy")
 
@@ -50,12 +55,36 @@ def section(run: str, name: str, cls: type[S]) -> tuple[S, str]:
 
 
 def guarded(main: Callable[[], None]) -> None:
-    """Runs a stage; what the user can mend ends as one line and exit code 2, without a traceback."""
+    """Runs a stage; what the user can mend ends as one line and exit code 2, without a traceback.
+
+    So does what the machine refuses: a full disk, a missing right, no memory. A signal ends it as Ctrl-C does, with
+    128 + its number; a bug keeps its traceback.
+    """
+    raise_on_signals()
     try:
         main()
-    except BadInput as refusal:
-        print(f"error: {refusal}", file=sys.stderr)
-        sys.exit(2)
+        sys.stdout.flush()
+    except BadInput as error:
+        _fail(str(error))
+    except KeyboardInterrupt as interrupt:
+        say_interrupted()
+        sys.exit(128 + (interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT))
+    except BrokenPipeError:
+        # Who read the output wants no more of it. What is still buffered must not raise again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except MemoryError as error:
+        _fail(f"memory: not enough ({error or 'none left'}); set fewer processes (WORKERS, run.jobs) or fewer rows")
+    except Exception as error:
+        reason = refusal(error)
+        if reason is None:
+            raise
+        _fail(reason)
+
+
+def _fail(reason: str) -> NoReturn:
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
 
 
 def has_test(run: str) -> bool:

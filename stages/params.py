@@ -6,7 +6,6 @@ content keeps its time, and whatever depends on it is left alone.
 
 import argparse
 import json
-import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 
 from battles.errors import BadInput
 from battles.files import write_if_changed
-from battles.paths import RunPaths
+from battles.paths import RunPaths, check_run
 from oof.model_store import changes, finished_models, replacing
-from stages import config, remembered
+from stages import config, remembered, variables
 from stages.common import guarded, parser
 from stages.makefile_fragment import fragment
 from stages.remembered import Call
@@ -49,21 +48,21 @@ def _arguments() -> argparse.Namespace:
     arguments = parser((__doc__ or "").splitlines()[0])
     arguments.add_argument("--params", default="params.yaml", type=Path)
     for name in ("profile", "train", "test", "folds", "overrides", "table", "bases", "features"):
-        arguments.add_argument(f"--{name}", default="")
-    for name in ("allow-suspect", "again"):
-        arguments.add_argument(f"--{name}", default="", choices=("", "0", "1"))
-    arguments.add_argument("--nproc", default="1")
-    return arguments.parse_args()
+        variable = "SET" if name == "overrides" else name.upper()
+        arguments.add_argument(f"--{name}", default=variables.given(variable))
+    for name in ("ALLOW_SUSPECT", "AGAIN"):
+        arguments.add_argument(f"--{name.lower().replace('_', '-')}", default=variables.given(name))
+    arguments.add_argument("--nproc", default=variables.given("NPROC") or "1")
+    given = arguments.parse_args()
+    for name, value in (("ALLOW_SUSPECT", given.allow_suspect), ("AGAIN", given.again)):
+        if value not in ("", "0", "1"):
+            raise BadInput(f"{name}: {value!r}; give 1, or leave it out")
+    return given
 
 
 def _check_run(paths: RunPaths) -> None:
     """Refuses a run's name that is no folder's name, and models where an earlier version of the project kept them."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", paths.name):
-        raise BadInput(
-            f"RUN: {paths.name[:100]!r} must be letters, digits, '.', '_' and '-', 100 at most, as it names a folder"
-        )
-    if paths.name == "runs":
-        raise BadInput("RUN: 'runs' is the folder in models/ that holds the models of all runs; choose another name")
+    check_run(paths.name)
     old = paths.root / "models" / paths.name
     # A package may have the run's name: what belongs to the code has an __init__.py.
     folders = [child for child in sorted(old.glob("*/")) if child.name[0] not in "._"]

@@ -16,29 +16,28 @@ from models.stacking.studies import check_writers
 from oof import table
 from oof.leakage import refuse_suspects
 from report.stack_metrics import StackResults, stack_metrics, summary
-from stages.common import code_version, guarded, library_versions, parser, section, stamp
+from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
 from stages.run_tables import check_base_tables, read_split
+from stages.variables import given
 
 
 def main() -> None:
-    arguments = parser("Tunes, compares and ships the stacker on the run's base models and features.")
-    arguments.add_argument("--storage", default="", help="database URL of the studies; a journal file without")
-    arguments.add_argument("--workers", default="", help="processes side by side, instead of stack.workers")
-    given = arguments.parse_args()
-    settings, params_hash = section(given.run, "stack", Stack)
-    settings = with_workers(settings, given.workers)
-    check_writers(given.storage, settings.workers)
-    paths = RunPaths(given.run)
-    run = stamp(given.run, "run")
-    names: list[str] = run["bases"]
-    battles, folds = read_split(given.run)
-    check_base_tables(given.run, names, fold_hash(folds), test=False)
+    run = run_argument("Tunes, compares and ships the stacker on the run's base models and features.")
+    database = given("STORAGE")  # a URL for the studies; without, a journal file
+    settings, params_hash = section(run, "stack", Stack)
+    settings = with_workers(settings, given("WORKERS"))
+    check_writers(database, settings.workers)
+    paths = RunPaths(run)
+    asked = stamp(run, "run")
+    names: list[str] = asked["bases"]
+    battles, folds = read_split(run)
+    check_base_tables(run, names, fold_hash(folds), test=False)
     votes = labels(battles)
     bases = {name: paths.predictions(name) for name in names}
     training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes)
     for line in training.notes():
         print(f"stack: {line}")
-    if stamp(given.run, "inputs")["table"] and not run["allow_suspect"]:
+    if stamp(run, "inputs")["table"] and not asked["allow_suspect"]:
         refuse_suspects(training.probabilities, training.data.labels)
 
     trials = paths.stack / "study.journal"
@@ -47,14 +46,14 @@ def main() -> None:
         print(f"stack: {repaired}")
     started = time.perf_counter()
     with Progress("stack: fits outside each fold and on all", training.data.fold_count + 1) as progress:
-        storage = given.storage or trials
+        storage = database or trials
         # A database may hold several runs' studies.
-        prefix = f"{given.run}-" if given.storage else ""
+        prefix = f"{run}-" if database else ""
         nested = stack(training.data, settings, storage, prefix, progress.advance)
     seconds = time.perf_counter() - started
 
     about: dict[str, Any] = {"bases": names, "settings": settings.model_dump()}
-    if not given.storage:
+    if not database:
         about["journal"] = journal.seal(trials)
     serialization.save(paths.stack, nested.final.models, nested.shipped, about)
     metadata: dict[str, Any] = {

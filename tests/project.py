@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,23 @@ class Project:
 
     folder: Path
 
-    def make(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Runs make; output and errors are captured as text."""
-        # A make around this test must not hand down its own flags and jobs.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
-        return subprocess.run(["make", *words], cwd=self.folder, capture_output=True, text=True, env=env, check=False)
+    def make(self, *words: str, **exported: str) -> subprocess.CompletedProcess[str]:
+        """Runs make, with some more variables exported; output and errors are captured as text."""
+        return subprocess.run(
+            ["make", *words], cwd=self.folder, capture_output=True, text=True, env=_environment(exported), check=False
+        )
+
+    def start(self, *words: str, **exported: str) -> "subprocess.Popen[str]":
+        """Starts make in a process group of its own, and does not wait for it; errors can be read as text."""
+        return subprocess.Popen(
+            ["make", *words],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(exported),
+            process_group=0,
+        )
 
     def made(self, *words: str) -> str:
         """The output of a call of make that must succeed."""
@@ -46,6 +59,12 @@ class Project:
             for path in files
             if path.suffix not in (".py", ".pyc")
         }
+
+
+def _environment(exported: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what a make around this test has set: its flags, its jobs, its own variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARENA_"))}
+    return {**kept, **exported}
 
 
 def copy_project(folder: Path) -> Project:

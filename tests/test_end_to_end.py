@@ -213,7 +213,7 @@ def test_predictions_made_elsewhere_are_stacked(tmp_path: Path) -> None:
         (["oof", "PROFILE=cpu", "TRAIN=nowhere.csv"], "TRAIN: nowhere.csv: no such file"),
         (["submission", "TEST=test.csv"], "TEST: test.csv is given without TRAIN"),
         (["dashboard", "RUN=none"], "models/runs/none/stack/study.journal: no study yet"),
-        (["clean", "RUN=.."], "RUN: '..' must name a run"),
+        (["clean", "RUN=.."], "RUN: '..' must be letters"),
     ],
 )
 def test_what_cannot_be_is_refused_and_writes_nothing(tmp_path: Path, words: list[str], expected: str) -> None:

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from battles.errors import BadInput
+from battles.processes import parallel
 from models.stacking.blend import optimal_blend
 from models.stacking.candidates import Fitted, fit
 from models.stacking.inner_cv import cross_fitted
@@ -70,7 +71,7 @@ def stack(
     ]
     # Every process cuts its rows out of the same memory-mapped arrays.
     jobs = (delayed(_fit_rows)(rest, data, settings, storage, name) for rest, name in tasks)
-    final, *fitted = _counted(Parallel(n_jobs=min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
+    final, *fitted = _counted(parallel(min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
     outer = dict(zip(numbers, fitted, strict=True))
     probabilities = {name: np.zeros((len(data), 3)) for name in (*final.models, STACK)}
     for number, model in outer.items():

@@ -110,3 +110,13 @@ def test_a_further_base_is_only_a_section(tmp_path: Path) -> None:
     qwen = sections["qwen"]
     assert isinstance(qwen, Transformer)
     assert qwen.backbone == "some/qwen"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"\xff\xfer\x00u\x00n\x00", "not UTF-8: byte 1"), (b"run: [", "not YAML: ")]
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=f"params.yaml: {reason}"):
+        load(path, "sample", "r")

@@ -7,7 +7,8 @@ from scipy import sparse
 from battles.schema import WINNERS, labels
 from battles.swap import swap_battles, swap_probabilities
 from models.tfidf import hashing
-from models.tfidf.model import Differences, TfidfModel, _solve_ridge, _squared_idf, differences, fit, fit_folds
+from models.tfidf.base_model import open_base
+from models.tfidf.model import Differences, TfidfModel, _solve_ridge, _squared_idf, differences, fit
 from models.tfidf.settings import Tfidf
 from tests.features.battles import odd, styled
 
@@ -74,8 +75,8 @@ def test_votes_of_a_fold_do_not_reach_its_predictions(tmp_path: Path) -> None:
     learn, held_out = np.flatnonzero(number != 0), np.flatnonzero(number == 0)
     changed = battles.copy()
     changed.loc[held_out, list(WINNERS)] = np.roll(changed.loc[held_out, list(WINNERS)].to_numpy(), 1, axis=1)
-    found = [fit_folds(SETTINGS, table, None)(0, learn, held_out, tmp_path).valid[""] for table in (battles, changed)]
-    np.testing.assert_array_equal(*found)
+    fits = [open_base(SETTINGS, table, None)[0] for table in (battles, changed)]
+    np.testing.assert_array_equal(*(one(0, learn, held_out, tmp_path).valid[""] for one in fits))
 
 
 def test_a_fold_is_what_fitting_on_its_training_rows_gives(tmp_path: Path) -> None:
@@ -83,11 +84,13 @@ def test_a_fold_is_what_fitting_on_its_training_rows_gives(tmp_path: Path) -> No
     fresh, _ = styled(30, seed=4)
     number = folds["fold"].to_numpy()
     learn, held_out = np.flatnonzero(number != 1), np.flatnonzero(number == 1)
-    result = fit_folds(SETTINGS, battles, fresh)(1, learn, held_out, tmp_path)
+    fit_model, predict_test = open_base(SETTINGS, battles, fresh)
+    result = fit_model(1, learn, held_out, tmp_path)
     alone = fit(battles.iloc[learn], SETTINGS)
     np.testing.assert_array_equal(result.valid[""], alone.predict(battles.iloc[held_out]))
     assert result.test is not None
     np.testing.assert_array_equal(result.test[""], alone.predict(fresh))
+    np.testing.assert_array_equal(predict_test(tmp_path, len(held_out))[""], result.test[""])
 
 
 def test_conjugate_gradients_solve_the_ridge_of_each_subset() -> None:

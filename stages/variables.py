@@ -1,0 +1,17 @@
+"""The variables of `make`, which reach the steps through the environment: no shell ever reads their values."""
+
+import os
+import sys
+
+
+def given(name: str) -> str:
+    """The value of one of make's variables; empty when it was not given or the step was not started by make."""
+    return os.environ.get(f"ARENA_{name}", "")
+
+
+def note_exported() -> None:
+    """Says which variables make did not get from its command line but found exported: perhaps by accident."""
+    for name in given("EXPORTED").split():
+        # A database's URL may hold a password.
+        value = "" if name == "STORAGE" else f"={given(name)}"
+        print(f"note: {name}{value} is taken from the environment", file=sys.stderr)

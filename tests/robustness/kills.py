@@ -1,0 +1,128 @@
+"""Kills a `make submission` at a chosen moment, and looks for what it leaves behind."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from battles.files import read_table
+from tests.project import ROOMS, Project
+
+# What is killed: the make that the user started, its process group, or one of the processes that compute.
+VICTIMS = ("make", "group", "step")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# Seconds after which nothing of a killed call may be left, and those after which a call is given up.
+GONE, STUCK = 5.0, 900.0
+
+
+@dataclass
+class Kill:
+    """One kill: after how many seconds of CPU time of the call's processes, which signal, to whom."""
+
+    after: float
+    signal: signal.Signals
+    victim: str
+    seen: set[int] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        return f"{self.signal.name} to {self.victim} after {self.after:.1f} s of CPU time"
+
+
+def calls(project: Project, words: tuple[str, ...], kill: Kill, scratch: Path) -> int | None:
+    """Starts make and kills; returns its exit code, None when it had ended before its moment came.
+
+    `scratch` is where the call's processes share arrays.
+    """
+    scratch.mkdir(exist_ok=True)
+    process = project.start(*words, JOBLIB_TEMP_FOLDER=str(scratch))
+    make = psutil.Process(process.pid)
+    until = time.monotonic() + STUCK
+    while process.poll() is None and time.monotonic() < until:
+        family = _family(make)
+        kill.seen |= {one.pid for one in family}
+        if sum(map(_cpu, family)) >= kill.after:
+            _strike(make, family, kill)
+            break
+        time.sleep(0.02)
+    else:
+        process.communicate()
+        return None
+    process.communicate()
+    return process.returncode
+
+
+def _family(make: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [make, *make.children(recursive=True)]
+    return [make]
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Seconds of a process and of those of its children that have ended."""
+    with suppress(psutil.Error):
+        return float(sum(process.cpu_times()[:4]))
+    return 0.0
+
+
+def _strike(make: psutil.Process, family: list[psutil.Process], kill: Kill) -> None:
+    if kill.victim == "group":
+        os.killpg(make.pid, kill.signal)
+        return
+    steps = [one for one in family if _is_step(one)]
+    with suppress(psutil.NoSuchProcess):
+        (steps[0] if kill.victim == "step" and steps else make).send_signal(kill.signal)
+
+
+def _is_step(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        words = process.cmdline()
+        return any(word.startswith("stages.") and word != "stages.start" for word in words)
+    return False
+
+
+def left_behind(project: Project, kill: Kill, scratch: Path) -> list[str]:
+    """Processes, shared memory and temporary files of a killed call, once it has had five seconds."""
+    until = time.monotonic() + GONE
+    while (found := _left(project, kill, scratch)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
+
+
+def _left(project: Project, kill: Kill, scratch: Path) -> list[str]:
+    found = [f"process {one.pid}: {' '.join(one.info['cmdline'] or [])}" for one in processes(project)]
+    found += [str(path) for path in scratch.iterdir()]
+    for process in kill.seen:
+        found += [str(path) for path in Path("/dev/shm").glob(f"*loky-{process}-*")]
+    return found + half_written(project)
+
+
+def processes(project: Project) -> list[psutil.Process]:
+    """What runs in the project's folder."""
+    return [one for one in psutil.process_iter(["cwd", "cmdline"]) if one.info["cwd"] == str(project.folder)]
+
+
+def half_written(project: Project) -> list[str]:
+    """Temporary files and locks in a project's rooms."""
+    files = [path for room in ROOMS for path in (project.folder / room).rglob(".*")]
+    return [str(path) for path in files if path.name.endswith((".tmp", ".lock"))]
+
+
+def finished_folds(project: Project, run: str) -> dict[str, int]:
+    """When each finished fold of a run was finished."""
+    found = (project.folder / "models/runs" / run).rglob("fold.json")
+    return {str(path.relative_to(project.folder)): path.stat().st_mtime_ns for path in found}
+
+
+def results(project: Project, run: str) -> dict[str, bytes]:
+    """The submission's bytes and the values of every prediction table of a run."""
+    found = {"submission": (project.folder / "submission" / run / "submission.csv").read_bytes()}
+    for path in sorted((project.folder / "oof" / run).glob("*.parquet")):
+        table = read_table(path)
+        values = table.select_dtypes("number").to_numpy(dtype=np.float64)
+        found[path.name] = repr((list(table.columns), table["id"].tolist())).encode() + values.tobytes()
+    return found
