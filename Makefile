@@ -19,7 +19,9 @@ ALLOW_SUSPECT ?=
 WORKERS ?=
 NPROC ?= 1
 STORAGE ?=
-PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
+# What makes .venv (the oldest supported Python in PATH unless given), and the build of torch in it.
+PYTHON ?=
+TORCH ?=
 
 PY := .venv/bin/python
 PARAMS := battles/$(RUN)/params
@@ -43,6 +45,7 @@ help:
 	@echo 'make stack TABLE=predictions.parquet BASES=one,two RUN=name    of predictions made elsewhere; FEATURES=columns'
 	@echo 'make report       figures and metrics: report/<run>/index.html'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
+	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
 	@echo 'make test | lint | bench | clean'
 	@echo
 	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
@@ -50,19 +53,17 @@ help:
 	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'
 	@echo '           SET="section.key=value ..."  overrides params.yaml, e.g. SET="stack.trials=50 tfidf.seed=1"'
 
-.venv/installed: requirements.txt
-	@version=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	  if [ "$$version" != 3.11 ]; then \
-	    echo "error: PYTHON: $(PYTHON) is Python $$version; give a Python 3.11: make PYTHON=path" >&2; exit 2; fi
-	'$(PYTHON)' -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+# Forced where another build of torch is asked for than .venv has.
+.venv/installed: requirements.txt $(if $(filter-out $(lastword $(file <.venv/torch)),$(TORCH)),FORCE)
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' bash stages/install.sh $<
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' bash stages/install.sh $<
 	@touch $@
 
 setup: .venv/installed .venv/installed-dev
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' bash stages/install.sh
 
 # ---------------------------------------------------------------- the pipeline
 
