@@ -43,7 +43,10 @@ find_python() {
       if [ "$version" = "$wanted" ]; then echo "$path"; return; fi
     done <<<"$found"
   done
-  while read -r version path; do others+=${version:+"${others:+, }$version at $path"}; done <<<"$found"
+  while read -r version path; do
+    # /usr/bin and /bin are one folder on most systems.
+    [[ -z $version || $others == *"$version at "* ]] || others+="${others:+, }$version at $path"
+  done <<<"$found"
   refuse "PYTHON: found ${others:-none} in PATH; install Python $readable, or give its path: make PYTHON=path"
 }
 

@@ -132,6 +132,7 @@ def test_without_a_supported_python_what_is_there_is_named(machine: Machine) -> 
     fix = "install Python 3.11, 3.12 or 3.13, or give its path: make PYTHON=path"
     assert machine.refused() == f"error: PYTHON: found none in PATH; {fix}"
     one, other = machine.add("python3", "3.10"), machine.add("python", "3.14", place=1)
+    machine.add("python3", "3.10", place=1)
     assert machine.refused() == f"error: PYTHON: found 3.10 at {one}, 3.14 at {other} in PATH; {fix}"
     assert not (machine.folder / ".venv").exists()
 
