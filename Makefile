@@ -13,7 +13,11 @@ $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
 override RUN := $(or $(RUN),$(PROFILE),$(if $(TABLE),table,sample))
 override NPROC := $(or $(NPROC),1)
-PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
+# What makes .venv (the oldest supported Python in PATH unless given), and the build of torch in it.
+PYTHON ?=
+TORCH ?=
+$(foreach name,PYTHON TORCH,$(eval override $(name) := $$(value $(name))))
+export PYTHON TORCH
 
 PY := .venv/bin/python
 # What starts the step of a base that uses torch, up to the module's name: one process, or several of torch.distributed
@@ -24,7 +28,8 @@ PIPELINE := submission oof stack report features prepare plan verify
 
 # ---------------------------------------------------------------- set-up
 
-.PHONY: help setup
+.PHONY: help setup FORCE
+FORCE:
 help:
 	@echo 'make submission   everything from nothing, on the embedded sample: submission/sample/submission.csv'
 	@echo 'make submission PROFILE=cpu TRAIN=train.csv TEST=test.csv     the same on your battles, without a GPU'
@@ -37,27 +42,26 @@ help:
 	@echo 'make report       figures and metrics: report/<run>/index.html'
 	@echo 'make verify       every hash, the submission and the nested log loss of a run, computed again from its files'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
+	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
 	@echo 'make test | lint | bench | torture | clean RUN=name'
 	@echo
 	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
 	@echo '           NPROC=n processes of a base, one per GPU  LAUNCH="accelerate launch … -m" starts them another way'
 	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'
-	@echo 'a run remembers them: after the first call RUN=name is enough; AGAIN=1 lets finished models be trained again'
 	@echo '           SET="section.key=value ..."  overrides params.yaml, e.g. SET="stack.trials=50 tfidf.seed=1"'
+	@echo 'a run remembers them: after the first call RUN=name is enough; AGAIN=1 lets finished models be trained again'
 
-.venv/installed: requirements.txt
-	@version=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	  if [ "$$version" != 3.11 ]; then \
-	    echo "error: PYTHON: $(PYTHON) is Python $$version; give a Python 3.11: make PYTHON=path" >&2; exit 2; fi
-	'$(PYTHON)' -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+# Forced where another build of torch is asked for than .venv has.
+.venv/installed: requirements.txt $(if $(filter-out $(lastword $(file <.venv/torch)),$(TORCH)),FORCE)
+	@bash stages/install.sh $<
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@bash stages/install.sh $<
 	@touch $@
 
 setup: .venv/installed .venv/installed-dev
+	@bash stages/install.sh
 
 # ---------------------------------------------------------------- the pipeline
 
@@ -207,7 +211,7 @@ dashboard: .venv/installed
 
 # The output of one run only.
 clean:
-	@exec $(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m stages.clean
+	@exec $(if $(wildcard $(PY)),$(PY),$(or $(PYTHON),python3)) -m stages.clean
 
 # ---------------------------------------------------------------- the project itself
 
