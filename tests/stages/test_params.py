@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from battles.errors import BadInput
+from battles.files import write_json
 from stages import params
 
 YAML = """
@@ -191,9 +192,8 @@ def test_finished_models_are_not_trained_again_by_accident(monkeypatch: pytest.M
     _call(monkeypatch, *USER)
     depends_on = json.loads(Path("battles/r/params/tfidf.json").read_text())["depends_on"]
     for fold in range(2):
-        record = Path(f"models/runs/r/tfidf/fold-{fold}/fold.json")
-        record.parent.mkdir(parents=True)
-        record.write_text(json.dumps({"depends_on": {**depends_on, "fold_hash": "x"}, "seconds": 5400.0}))
+        record = {"depends_on": {**depends_on, "fold_hash": "x"}, "seconds": 5400.0}
+        write_json(f"models/runs/r/tfidf/fold-{fold}/fold.json", record, sealed=True)
     expected = (
         r"tfidf: 2 finished models \(fold-0, fold-1\) would be trained again, about 3.0 h, because of "
         r"settings.ridge 2.0 -> 3.0; give AGAIN=1"

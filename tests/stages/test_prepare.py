@@ -27,7 +27,18 @@ def stamp(name: str, value: object) -> None:
 
 
 def inputs(train: str, test: str | None) -> None:
-    stamp("inputs", {"train": {"path": train, "sha256": "t" * 64}, "test": test and {"path": test, "sha256": "e" * 64}})
+    stamp("inputs", {"train": {"path": train, "sha256": "t" * 64}, "table": None})
+    stamp("test", {"test": test and {"path": test, "sha256": "e" * 64}})
+
+
+def run() -> None:
+    """The stage as make calls it: first for the test battles, where there are some, then for the voted ones."""
+    arguments = list(sys.argv)
+    if json.loads(Path("battles/try/params/test.json").read_text())["test"]:
+        sys.argv = [*arguments, "--test"]
+        prepare.main()
+    sys.argv = arguments
+    prepare.main()
 
 
 @pytest.fixture
@@ -45,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_battles_and_split_are_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    prepare.main()
+    run()
     train = read_battles("train.csv", voted=True)
     pd.testing.assert_frame_equal(read_table(folder / "train.parquet"), train)
     pd.testing.assert_frame_equal(read_table(folder / "test.parquet"), read_battles("test.csv", voted=False))
@@ -62,18 +73,27 @@ def test_battles_and_split_are_written(folder: Path, capsys: pytest.CaptureFixtu
 
 
 def test_without_a_test_file_there_is_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    prepare.main()
-    assert (folder / "test.parquet").exists()
     inputs("train.csv", None)
-    prepare.main()
+    run()
     assert not (folder / "test.parquet").exists()
     assert (folder / "folds.parquet").exists()
     assert "TEST=" in capsys.readouterr().out
 
 
+def test_another_test_file_leaves_the_voted_battles_alone(folder: Path) -> None:
+    run()
+    voted = {name: (folder / name).stat().st_mtime_ns for name in ("train.parquet", "folds.parquet")}
+    read_battles("test.csv", voted=False).head(3).to_csv("few.csv", index=False)
+    inputs("train.csv", "few.csv")
+    sys.argv = [*sys.argv, "--test"]
+    prepare.main()
+    assert len(read_table(folder / "test.parquet")) == 3
+    assert {name: (folder / name).stat().st_mtime_ns for name in voted} == voted
+
+
 def test_ids_in_both_files_are_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs("train.csv", "train.csv")
-    prepare.main()
+    run()
     assert "note: 120 ids" in capsys.readouterr().out
     assert "winner_tie" not in read_table(folder / "test.parquet").columns
 
@@ -82,7 +102,7 @@ def test_bad_input_in_either_file_writes_nothing(folder: Path, capsys: pytest.Ca
     good = Path("test.csv").read_text()
     Path("test.csv").write_text(good + good.splitlines()[-1] + "\n")
     with pytest.raises(SystemExit) as ended:
-        guarded(prepare.main)
+        guarded(run)
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: test.csv: row 31, id ")
@@ -106,18 +126,19 @@ def test_the_sample_is_written_as_user_files(folder: Path) -> None:
     assert (source / "test.csv").read_bytes() == Path("test.csv").read_bytes()
     pd.testing.assert_frame_equal(read_table(source / "truth.parquet"), data.truth, check_dtype=False)
     own = {kind: {"path": f"battles/try/source/{kind}.csv", "sha256": None} for kind in ("train", "test")}
-    stamp("inputs", own)
-    prepare.main()
+    stamp("inputs", {"train": own["train"], "table": None})
+    stamp("test", {"test": own["test"]})
+    run()
     assert read_metadata(folder / "train.parquet")["source_sha256"] == file_hash(source / "train.csv")
 
 
 def test_few_battles_and_a_class_without_a_vote_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    prepare.main()
+    run()
     assert "warning: 120 voted battles; from fewer than 200" in capsys.readouterr().out
     train = generate(Sample(train=300, test=10, seed=2)).train
     train.to_csv("train.csv", index=False)
-    prepare.main()
+    run()
     assert "warning" not in capsys.readouterr().out
     train[train["winner_tie"] == 0].to_csv("train.csv", index=False)
-    prepare.main()
+    run()
     assert "warning: no battle has the vote winner_tie;" in capsys.readouterr().out
