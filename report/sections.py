@@ -110,15 +110,16 @@ def _classes(findings: Findings) -> Html:
     return table(["model", "class", "precision", "recall", "F1", "votes", "predicted"], rows, texts=2)
 
 
-def calibration(images: Images) -> Section:
-    """Reliability diagrams."""
+def calibration(images: Images, shown: int, bases: int) -> Section:
+    """Reliability diagrams of the stack and of `shown` of the bases."""
+    cut = f" Shown are the {shown} bases of {bases} with the lowest log loss." if shown < bases else ""
     return Section(
         "calibration",
         "Calibration",
         "Of the battles given a probability p, a share p should come true: points on the diagonal. A line flatter "
         "than it is over-confidence, a steeper one too much caution. Each point is a tenth of the battles (more "
         "where they are few), with its standard error; ECE is the expected calibration error of the most probable "
-        "class in 15 bins.",
+        f"class in 15 bins.{cut}",
         [image(images["reliability"], "Observed share against predicted probability, for the stack and each base")],
     )
 

@@ -22,12 +22,12 @@ def test_what_is_written_is_read(tmp_path: Path, folds: pd.DataFrame) -> None:
     plain, swapped = simplex(4), simplex(4, 1)
     variants = {MEAN: (plain + swapped) / 2, PLAIN: plain, SWAPPED: swapped}
     write(tmp_path / "x.parquet", folds, variants, {"base": "x"})
-    found = read(tmp_path / "x.parquet", folds)
-    np.testing.assert_array_equal(found.probabilities, variants[MEAN])
-    assert found.plain is not None
-    np.testing.assert_array_equal(found.plain, plain)
-    assert found.metadata["base"] == "x"
-    assert found.covered.all()
+    predictions = read(tmp_path / "x.parquet", folds)
+    np.testing.assert_array_equal(predictions.probabilities, variants[MEAN])
+    assert predictions.plain is not None
+    np.testing.assert_array_equal(predictions.plain, plain)
+    assert predictions.metadata["base"] == "x"
+    assert predictions.covered.all()
     assert read_table(tmp_path / "x.parquet")["id"].tolist() == ["b", "a", "d", "c"]
 
 
@@ -38,9 +38,9 @@ def test_rows_read_in_one_order_only_are_told_apart(tmp_path: Path, folds: pd.Da
     path = tmp_path / "x.parquet"
     write(path, folds, {MEAN: mean, PLAIN: plain, SWAPPED: swapped}, {})
     assert read_table(path)["swapped"].tolist() == [False, True, True, False]
-    found = read(path, folds)
-    assert found.covered.all()
-    np.testing.assert_array_equal(found.swapped, swapped)
+    predictions = read(path, folds)
+    assert predictions.covered.all()
+    np.testing.assert_array_equal(predictions.swapped, swapped)
     broken(path, read_table(path).assign(swapped=True))
     with pytest.raises(BadInput, match="row 1 \\(id b\\) holds \\[nan, nan, nan\\]"):
         read(tmp_path / "broken.parquet", folds)
@@ -54,9 +54,9 @@ def test_folds_not_run_are_nan_and_only_read_as_partial(tmp_path: Path, folds: p
     write(tmp_path / "x.parquet", folds, {MEAN: values}, {})
     with pytest.raises(BadInput, match=r"no predictions for folds \[1\]"):
         read(tmp_path / "x.parquet", folds)
-    found = read(tmp_path / "x.parquet", folds, partial=True)
-    assert found.covered.tolist() == [True, False, True, False]
-    assert np.isnan(found.probabilities[1]).all()
+    predictions = read(tmp_path / "x.parquet", folds, partial=True)
+    assert predictions.covered.tolist() == [True, False, True, False]
+    assert np.isnan(predictions.probabilities[1]).all()
 
 
 @pytest.mark.parametrize("bad", [[0.5, 0.5, 0.5], [1.2, -0.2, 0.0], [np.nan, 0.5, 0.5], [np.inf, 0.0, 0.0]])

@@ -31,14 +31,14 @@ def battles(rows: int, seed: int = 0, names: tuple[str, ...] = NAMES) -> tuple[p
     lead = 0.3 * (lengths[:, 0] - lengths[:, 1]) + strength[:, 0] - strength[:, 1] + rng.normal(0, 0.8, rows) + 0.05
     logits = np.stack([lead / 2, -lead / 2, np.full(rows, -0.1)], axis=1)
     votes = np.array([rng.choice(3, p=row) for row in softmax(logits)])
-    found = pd.DataFrame({"id": [f"{1000 + row}<i>" for row in range(rows)]})
+    voted = pd.DataFrame({"id": [f"{1000 + row}<i>" for row in range(rows)]})
     for place, column in enumerate(MODELS):
-        found[column] = np.array(names, dtype=object)[models[:, place]]
+        voted[column] = np.array(names, dtype=object)[models[:, place]]
     for text in ("prompt", "response_a", "response_b"):
-        found[text] = json.dumps(["SECRET TEXT"])
+        voted[text] = json.dumps(["SECRET TEXT"])
     for number, winner in enumerate(WINNERS):
-        found[winner] = (votes == number).astype(np.int8)
-    return found, lengths, logits
+        voted[winner] = (votes == number).astype(np.int8)
+    return voted, lengths, logits
 
 
 def curve(steps: int, epochs: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def curve(steps: int, epochs: int, rng: np.random.Generator) -> pd.DataFrame:
 
 def write_run(
     root: Path,
-    found: pd.DataFrame,
+    voted: pd.DataFrame,
     lengths: np.ndarray,
     logits: np.ndarray,
     bases: tuple[str, ...] = BASES,
@@ -63,12 +63,12 @@ def write_run(
 ) -> None:
     """Writes the run `try` below `root`; the first base covers all folds, the others and the stack only `covered`."""
     rng = np.random.default_rng(1)
-    rows = len(found)
-    folds = pd.DataFrame({"id": found["id"], "fold": np.arange(rows) % 5, "group": (np.arange(rows) // 2).astype(str)})
-    write_table(root / "battles" / RUN / "train.parquet", found)
+    rows = len(voted)
+    folds = pd.DataFrame({"id": voted["id"], "fold": np.arange(rows) % 5, "group": (np.arange(rows) // 2).astype(str)})
+    write_table(root / "battles" / RUN / "train.parquet", voted)
     write_table(root / "battles" / RUN / "folds.parquet", folds)
     write_json(root / "battles" / RUN / "params" / "run.json", {"bases": list(bases), "folds": None})
-    features = pd.DataFrame({"id": found["id"], "chars_a": lengths[:, 0], "chars_b": lengths[:, 1], "other": 0.0})
+    features = pd.DataFrame({"id": voted["id"], "chars_a": lengths[:, 0], "chars_b": lengths[:, 1], "other": 0.0})
     write_table(
         root / "features" / RUN / "train.parquet", features.astype({"chars_a": "float32", "chars_b": "float32"})
     )
@@ -87,7 +87,7 @@ def write_run(
         if number:
             variants = {key: np.where(common[:, None], values, np.nan) for key, values in variants.items()}
         table.write(oof / f"{name}.parquet", folds, variants, {"base": name, "bases": list(bases)})
-    votes = found[list(WINNERS)].to_numpy().argmax(axis=1)[common]
+    votes = voted[list(WINNERS)].to_numpy().argmax(axis=1)[common]
     prior = np.tile(np.bincount(votes, minlength=3) / len(votes), (len(votes), 1))
     figures = score(predicted | {"prior": prior}, votes, "stack", {"roberta": 12.5})
     candidates = {name: figures.pop(name) for name in ("prior", "stack")}

@@ -20,9 +20,9 @@ def test_a_pull_to_the_first_place_is_found_and_what_is_earned_is_not() -> None:
     clipped = np.clip(fair, 0.03, None)
     clipped /= clipped.sum(axis=1, keepdims=True)
     swapped = swap_probabilities(swap_probabilities(clipped) + pull)
-    found = base_position(predictions(clipped + pull, swapped), np.ones(ROWS, dtype=bool))
-    assert found["first_place"] == pytest.approx(0.04)
-    assert found["mean"] == pytest.approx((clipped[:, 0] - clipped[:, 1]).mean())
+    position = base_position(predictions(clipped + pull, swapped), np.ones(ROWS, dtype=bool))
+    assert position["first_place"] == pytest.approx(0.04)
+    assert position["mean"] == pytest.approx((clipped[:, 0] - clipped[:, 1]).mean())
 
 
 def test_a_base_blind_to_the_order_has_no_pull_and_one_order_says_nothing() -> None:
@@ -45,9 +45,10 @@ def test_battles_read_in_one_order_only_say_nothing_of_the_order() -> None:
 
 
 def test_vote_shares() -> None:
-    found = vote_position(np.array([0, 0, 1, 2]), np.arange(4))
-    assert (found["share_a"], found["share_b"], found["share_tie"], found["lead"]) == (0.5, 0.25, 0.25, 0.25)
-    assert found["standard_error"] == pytest.approx(np.std([1, 1, -1, 0], ddof=1) / 2)
+    position = vote_position(np.array([0, 0, 1, 2]), np.arange(4))
+    shares = position["share_a"], position["share_b"], position["share_tie"]
+    assert (*shares, position["lead"]) == (0.5, 0.25, 0.25, 0.25)
+    assert position["standard_error"] == pytest.approx(np.std([1, 1, -1, 0], ddof=1) / 2)
 
 
 def test_verbosity_equals_a_slow_count_and_is_the_same_with_sides_exchanged() -> None:

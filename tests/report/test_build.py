@@ -18,7 +18,7 @@ from battles.paths import RunPaths
 from battles.schema import labels
 from oof import table
 from oof.metrics import log_loss
-from report.build import build
+from report.build import MOST_PANELS, build
 from report.inputs import read, read_scores
 from stages import report
 from tests.report.synthetic import BASES, NAMES, RUN, battles, write_run
@@ -88,18 +88,18 @@ def test_no_text_of_a_battle_is_in_any_file(written: Path) -> None:
 
 def test_metrics_equal_the_tables(written: Path) -> None:
     root = written.parents[1]
-    found = json.loads((written / "metrics.json").read_text())
+    metrics = json.loads((written / "metrics.json").read_text())
     train, folds = (read_table(root / "battles" / RUN / f"{name}.parquet") for name in ("train", "folds"))
     for name in (*BASES, "stack"):
-        figures = found["models"][name]
+        figures = metrics["models"][name]
         values = table.read(root / "oof" / RUN / f"{name}.parquet", folds).probabilities
         assert figures["log_loss"] == pytest.approx(log_loss(values, labels(train)))
         assert figures["rows"] == figures["covered"] == 300
         assert set(figures["classes"]["winner_tie"]) == {"precision", "recall", "f1", "votes", "predicted"}
         assert np.sum(figures["confusion"]) == 300
-    assert found["position"]["models"]["roberta"]["first_place"] > 0.02
-    assert found["position"]["models"]["tfidf"]["first_place"] is None
-    assert found["stacker"]["shipped"] == "booster"
+    assert metrics["position"]["models"]["roberta"]["first_place"] > 0.02
+    assert metrics["position"]["models"]["tfidf"]["first_place"] is None
+    assert metrics["stacker"]["shipped"] == "booster"
 
 
 def test_the_same_tables_give_the_same_report(written: Path, tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_the_same_tables_give_the_same_report(written: Path, tmp_path: Path) -> 
 
 
 def test_partial_folds_are_scored_on_what_all_cover(tmp_path: Path) -> None:
-    found, lengths, logits = battles(200)
-    write_run(tmp_path, found, lengths, logits, covered=(0, 3))
+    voted, lengths, logits = battles(200)
+    write_run(tmp_path, voted, lengths, logits, covered=(0, 3))
     findings = build(read(RunPaths(RUN, tmp_path), BASES), tmp_path / "out")
     assert (findings.battles, findings.scored) == (200, 80)
     assert findings.models["roberta"]["covered"] == 200
@@ -118,18 +118,18 @@ def test_partial_folds_are_scored_on_what_all_cover(tmp_path: Path) -> None:
     folds = read_table(tmp_path / "battles" / RUN / "folds.parquet")
     rows = folds["fold"].isin([0, 3]).to_numpy()
     values = table.read(tmp_path / "oof" / RUN / "roberta.parquet", folds).probabilities[rows]
-    assert findings.models["roberta"]["log_loss"] == pytest.approx(log_loss(values, labels(found)[rows]))
+    assert findings.models["roberta"]["log_loss"] == pytest.approx(log_loss(values, labels(voted)[rows]))
     assert findings.mistakes["fold"].isin([0, 3]).all()
     assert "Only 80 of 200 battles are scored" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_without_curves_names_or_lengths_the_rest_is_reported(tmp_path: Path) -> None:
-    found, lengths, logits = battles(60)
+    voted, lengths, logits = battles(60)
     out = tmp_path / "out"
-    write_run(tmp_path, found, lengths, logits)
+    write_run(tmp_path, voted, lengths, logits)
     build(read(RunPaths(RUN, tmp_path), BASES), out)
     bare = tmp_path / "bare"
-    write_run(bare, found.drop(columns=["model_a", "model_b"]), np.ones_like(lengths), logits, ("tfidf",), curves=())
+    write_run(bare, voted.drop(columns=["model_a", "model_b"]), np.ones_like(lengths), logits, ("tfidf",), curves=())
     build(read(RunPaths(RUN, bare), ["tfidf"]), out)
     # Figures of the earlier report that this one lacks are gone.
     assert {path.stem for path in (out / "figures").iterdir()} == {"losses", "reliability", "position", "confusion"}
@@ -140,8 +140,8 @@ def test_without_curves_names_or_lengths_the_rest_is_reported(tmp_path: Path) ->
 
 
 def test_battles_without_texts_are_reported(tmp_path: Path) -> None:
-    found, lengths, logits = battles(60)
-    write_run(tmp_path, found, lengths, logits)
+    voted, lengths, logits = battles(60)
+    write_run(tmp_path, voted, lengths, logits)
     path = tmp_path / "features" / RUN / "train.parquet"
     write_table(path, read_table(path, columns=["id"]))
     inputs = read(RunPaths(RUN, tmp_path), BASES)
@@ -169,8 +169,8 @@ def test_many_models_and_bases_fit(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
-    found, lengths, logits = battles(40)
-    write_run(tmp_path, found, lengths, logits)
+    voted, lengths, logits = battles(40)
+    write_run(tmp_path, voted, lengths, logits)
     with pytest.raises(BadInput, match=r"other\.parquet: no such file"):
         read(RunPaths(RUN, tmp_path), [*BASES, "other"])
     features = tmp_path / "features" / RUN / "train.parquet"
@@ -186,6 +186,22 @@ def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
     (tmp_path / "models" / "runs" / RUN / "roberta" / "fold-0" / "curve.csv").unlink()
     with pytest.raises(BadInput, match=r"metrics\.json: no such file"):
         read(RunPaths(RUN, tmp_path), BASES)
+
+
+def test_of_very_many_bases_the_best_have_panels_and_all_have_rows(tmp_path: Path) -> None:
+    bases = (*BASES, *(f"base{number}" for number in range(MOST_PANELS)))
+    write_run(tmp_path, *battles(60), bases=bases, curves=bases)
+    findings = build(read(RunPaths(RUN, tmp_path), bases), tmp_path / "out")
+    assert list(findings.models) == ["stack", *bases]
+    page = Page((tmp_path / "out" / "index.html").read_text())
+    assert set(bases) <= set(page.words)
+    assert f"Shown are the {MOST_PANELS - 1} bases of {len(bases)}" in " ".join(page.words)
+    for figure, panels in (("reliability", MOST_PANELS), ("curves", MOST_PANELS - 1)):
+        content = (tmp_path / "out" / "figures" / f"{figure}.svg").read_text()
+        assert len(re.findall(r'<g id="axes_\d+">', content)) == panels
+    # The synthetic noise grows with a base's number.
+    assert "base0" in content
+    assert bases[-1] not in content
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.report.synthetic import battles
 
 
 @pytest.fixture(scope="module")
-def found() -> pd.DataFrame:
+def named_battles() -> pd.DataFrame:
     return exploration.named(battles(400, seed=5)[0])
 
 
@@ -29,16 +29,16 @@ def test_battles_without_model_columns_name_nothing_and_every_table_is_empty() -
         assert len(table(nothing)) == 0
 
 
-def test_appearances_count_both_places(found: pd.DataFrame) -> None:
-    slow = Counter([*found["model_a"], *found["model_b"]])
-    counted = exploration.appearances(found)
+def test_appearances_count_both_places(named_battles: pd.DataFrame) -> None:
+    slow = Counter([*named_battles["model_a"], *named_battles["model_b"]])
+    counted = exploration.appearances(named_battles)
     assert counted.to_dict() == slow
     assert counted.is_monotonic_decreasing
 
 
-def test_pairings_do_not_depend_on_who_was_a(found: pd.DataFrame) -> None:
+def test_pairings_do_not_depend_on_who_was_a(named_battles: pd.DataFrame) -> None:
     slow: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for row in found.to_dict("records"):
+    for row in named_battles.to_dict("records"):
         first, second = sorted((row["model_a"], row["model_b"]))
         counts = slow[first, second]
         counts[0] += 1
@@ -46,20 +46,20 @@ def test_pairings_do_not_depend_on_who_was_a(found: pd.DataFrame) -> None:
         counts[1] += row["winner_model_a"] if straight else row["winner_model_b"]
         counts[2] += row["winner_model_b"] if straight else row["winner_model_a"]
         counts[3] += row["winner_tie"]
-    table = exploration.pairings(found)
+    table = exploration.pairings(named_battles)
     got = {(row[0], row[1]): list(row[2:]) for row in table.itertuples(index=False)}
     assert got == dict(slow)
     assert table["battles"].is_monotonic_decreasing
 
 
-def test_win_rates_equal_a_slow_count(found: pd.DataFrame) -> None:
+def test_win_rates_equal_a_slow_count(named_battles: pd.DataFrame) -> None:
     scores: dict[str, list[float]] = defaultdict(list)
-    for row in found.to_dict("records"):
+    for row in named_battles.to_dict("records"):
         if row["model_a"] != row["model_b"]:
             score = row["winner_model_a"] + 0.5 * row["winner_tie"]
             scores[row["model_a"]].append(score)
             scores[row["model_b"]].append(1 - score)
-    table = exploration.win_rates(found).set_index("model")
+    table = exploration.win_rates(named_battles).set_index("model")
     assert set(table.index) == set(scores)
     for name, values in scores.items():
         assert table.loc[name, "battles"] == len(values)

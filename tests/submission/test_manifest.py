@@ -13,11 +13,11 @@ def test_the_manifest_hashes_every_file(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     about = {"code_version": "abc"}
     files = [tmp_path / "b.parquet", tmp_path / "a.parquet"]
-    found = manifest(tmp_path / "submission.csv", 2, files, {"stack": {"hash": "1"}}, about)
-    assert found["submission"]["sha256"] == hashlib.sha256(b"submission.csv").hexdigest()
-    assert list(found["artefacts"].values()) == [hashlib.sha256(n).hexdigest() for n in (b"a.parquet", b"b.parquet")]
-    assert found["code_version"] == "abc"
-    assert found["params"] == {"stack": {"hash": "1"}}
+    written = manifest(tmp_path / "submission.csv", 2, files, {"stack": {"hash": "1"}}, about)
+    assert written["submission"]["sha256"] == hashlib.sha256(b"submission.csv").hexdigest()
+    assert list(written["artefacts"].values()) == [hashlib.sha256(n).hexdigest() for n in (b"a.parquet", b"b.parquet")]
+    assert written["code_version"] == "abc"
+    assert written["params"] == {"stack": {"hash": "1"}}
 
 
 def test_a_submission_is_the_file_that_the_manifest_describes(tmp_path: Path) -> None:

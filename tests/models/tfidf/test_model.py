@@ -56,9 +56,9 @@ def test_shuffled_votes_stay_near_the_prior() -> None:
     battles, _ = styled(500)
     fresh, _ = styled(400, seed=4)
     battles[list(WINNERS)] = battles[list(WINNERS)].to_numpy()[np.random.default_rng(1).permutation(len(battles))]
-    found = fit(battles, SETTINGS).predict(fresh)
-    assert log_loss(found, labels(fresh)) > prior_loss(labels(fresh)) - 0.03
-    assert np.abs(found[:, 0] - found[:, 1]).mean() < 0.1
+    predicted = fit(battles, SETTINGS).predict(fresh)
+    assert log_loss(predicted, labels(fresh)) > prior_loss(labels(fresh)) - 0.03
+    assert np.abs(predicted[:, 0] - predicted[:, 1]).mean() < 0.1
 
 
 def test_saved_model_predicts_the_same(model: TfidfModel, tmp_path: Path) -> None:
@@ -101,13 +101,13 @@ def test_conjugate_gradients_solve_the_ridge_of_each_subset() -> None:
     seen = Differences(grams, gap, np.zeros((40, 3)))
     importance, targets = _squared_idf(grams, settings), rng.choice([-1.0, 0, 1], 40)
     use = (rng.random((40, 2)) < 0.7).astype(np.float32)
-    found = _solve_ridge(seen, importance, targets, use, settings)
+    dual = _solve_ridge(seen, importance, targets, use, settings)
     kernel = (grams.multiply(importance) @ grams.T).toarray() + 0.5 * np.outer(gap, gap)
     for column in range(2):
         rows = np.flatnonzero(use[:, column])
         slow = np.linalg.solve(kernel[np.ix_(rows, rows)] + 0.7 * np.eye(len(rows)), targets[rows])
-        np.testing.assert_allclose(found[rows, column], slow, atol=5e-3)
-        assert (found[use[:, column] == 0, column] == 0).all()
+        np.testing.assert_allclose(dual[rows, column], slow, atol=5e-3)
+        assert (dual[use[:, column] == 0, column] == 0).all()
 
 
 def test_rows_of_ngrams_are_counted_as_in_a_slow_reference() -> None:
