@@ -4,9 +4,9 @@ import gzip
 import io
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any, Protocol, cast
+from typing import IO, Protocol, cast
 
 from battles.checks import shown
 from battles.errors import BadInput
@@ -15,6 +15,7 @@ from battles.errors import BadInput
 MAX_BYTES = 16 * 2**30
 MAX_RATIO, RATIO_FROM_BYTES = 250, 64 * 2**20
 
+_BUFFER_BYTES = 2**20
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -60,33 +61,21 @@ def inner_name(path: Path) -> str:
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a text file, unpacked. Raises BadInput for UTF-16, UTF-32 and what unpacks beyond the limits."""
     suffix = path.suffix.lower()
-    if suffix == ".gz":
-        with gzip.open(path) as unzipped, _buffered(path, unzipped) as file:
-            yield file
-    elif suffix == ".zip":
-        with (
-            zipfile.ZipFile(path) as archive,
-            archive.open(_only_member(path, archive)) as packed,
-            _buffered(path, packed) as file,
-        ):
-            yield file
-    else:
-        with path.open("rb") as file:
-            _refuse_utf16(path, file)
-            yield file
-
-
-def _buffered(path: Path, packed: _Source) -> IO[bytes]:
-    file = io.BufferedReader(_Unpacked(path, packed), 1 << 20)
-    _refuse_utf16(path, file)
-    return cast(IO[bytes], file)
-
-
-def _refuse_utf16(path: Path, file: "io.BufferedReader[Any]") -> None:
-    # Without a byte order mark the ASCII characters of a header still show themselves by zero bytes between them.
-    start = file.peek(4)[:4]
-    if start.startswith(_BYTE_ORDER_MARKS) or b"\0" in start:
-        raise BadInput(f"{path}: the text is UTF-16 or UTF-32, not UTF-8; save it as UTF-8 (Excel: CSV UTF-8)")
+    with ExitStack() as stack:
+        if suffix == ".gz":
+            packed: _Source = stack.enter_context(gzip.open(path))
+        elif suffix == ".zip":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            packed = stack.enter_context(archive.open(_only_member(path, archive)))
+        else:
+            packed = stack.enter_context(path.open("rb", buffering=0))
+        raw: io.RawIOBase = packed if isinstance(packed, io.FileIO) else _Unpacked(path, packed)
+        file = stack.enter_context(io.BufferedReader(raw, _BUFFER_BYTES))
+        # Without a byte order mark, a header in ASCII characters shows itself by the zero bytes between them.
+        start = file.peek(4)[:4]
+        if start.startswith(_BYTE_ORDER_MARKS) or b"\0" in start:
+            raise BadInput(f"{path}: the text is UTF-16 or UTF-32, not UTF-8; save it as UTF-8 (Excel: CSV UTF-8)")
+        yield cast(IO[bytes], file)
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
