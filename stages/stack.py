@@ -111,7 +111,7 @@ def _with_workers(settings: Stack, workers: str, storage: str) -> Stack:
         settings = settings.model_copy(update={"workers": int(workers)})
     if storage.startswith("sqlite") and settings.workers > 1:
         raise BadInput(
-            f"STORAGE: {storage}: SQLite does not bear {settings.workers} writers (Optuna's FAQ); "
+            f"STORAGE: SQLite does not bear {settings.workers} writers (Optuna's FAQ); "
             "give WORKERS=1, leave STORAGE out for a journal file, or give postgresql://…"
         )
     return settings

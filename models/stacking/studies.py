@@ -33,8 +33,10 @@ def open_storage(where: Where) -> BaseStorage:
     try:
         return RDBStorage(where, engine_kwargs=options)
     except (ArgumentError, NoSuchModuleError, OperationalError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInput(f"STORAGE: cannot be opened ({reason}); give postgresql://user@host/database") from None
+        reason = str(error).strip().splitlines()[0][:200]
+    except ValueError:  # its text would repeat what stands behind the last colon: of many a URL the password
+        reason = "what stands for its port is no number"
+    raise BadInput(f"STORAGE: cannot be opened ({reason}); give postgresql://user@host/database")
 
 
 def open_study(
