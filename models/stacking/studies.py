@@ -40,7 +40,7 @@ def check_writers(storage: Storage, workers: int) -> None:
     """Raises BadInput for a storage that does not take so many writing processes."""
     if isinstance(storage, str) and storage.startswith("sqlite") and workers > 1:
         raise BadInput(
-            f"STORAGE: {storage}: SQLite does not bear {workers} writers (Optuna's FAQ); "
+            f"STORAGE: SQLite does not bear {workers} writers (Optuna's FAQ); "
             "give WORKERS=1, leave STORAGE out for a journal file, or give postgresql://…"
         )
 
@@ -55,8 +55,10 @@ def open_storage(storage: Storage) -> BaseStorage:
     try:
         return RDBStorage(storage, engine_kwargs=options)
     except (ArgumentError, NoSuchModuleError, OperationalError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInput(f"STORAGE: cannot be opened ({reason}); give postgresql://user@host/database") from None
+        reason = str(error).strip().splitlines()[0][:200]
+    except ValueError:  # its text would repeat what stands behind the last colon: of many a URL the password
+        reason = "what stands for its port is no number"
+    raise BadInput(f"STORAGE: cannot be opened ({reason}); give postgresql://user@host/database")
 
 
 def open_study(spec: StudySpec, seed: int) -> optuna.Study:

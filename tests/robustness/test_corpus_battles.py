@@ -62,7 +62,7 @@ def test_paths_that_are_no_files() -> None:
     Path("loop.csv").symlink_to("loop.csv")
     Path("gone.csv").symlink_to("nowhere")
     before = _artefacts()
-    for path in ("folder.csv", "loop.csv", "gone.csv", "nowhere.csv", "", ".", "/", "/dev/null", "a\nb.csv"):
+    for path in ("folder.csv", "loop.csv", "gone.csv", "nowhere.csv", "", ".", "/", "/dev/null"):
         check_refusal(resolve(*SETTINGS, "--train", path), "TRAIN")
         assert _artefacts() == before
 
