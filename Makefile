@@ -34,6 +34,7 @@ help:
 	@echo 'make submission   everything from nothing, on the embedded sample: submission/sample/submission.csv'
 	@echo 'make submission PROFILE=cpu TRAIN=train.csv TEST=test.csv     the same on your battles, without a GPU'
 	@echo
+	@echo 'make params       every setting with its meaning, its default and its value in this profile and run'
 	@echo 'make plan         what each base will take: tokens, memory, time, disk; what does not fit, and what would'
 	@echo 'make oof          out-of-fold probabilities of every base model: oof/<run>/<base>.parquet'
 	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
@@ -65,8 +66,8 @@ setup: .venv/installed .venv/installed-dev
 
 # ---------------------------------------------------------------- the pipeline
 
-.PHONY: $(PIPELINE) dashboard clean start
-ifneq ($(filter $(PIPELINE) oof-% dashboard clean bench,$(MAKECMDGOALS)),)
+.PHONY: $(PIPELINE) params dashboard clean start
+ifneq ($(filter $(PIPELINE) oof-% params dashboard clean bench,$(MAKECMDGOALS)),)
 $(foreach name,$(VARIABLES) EXPORTED,$(eval export ARENA_$(name) := $$(value $(name))))
 export ARENA_GOALS := $(filter $(PIPELINE) oof-%,$(MAKECMDGOALS))
 export ARENA_MAKE := $(MAKE)
@@ -112,7 +113,7 @@ REPORT := $(addprefix report/$(RUN)/,index.html metrics.json)
 
 ifeq ($(SOURCE),table)
 # Predictions made elsewhere: one step stands for battles, features and bases.
-$(BATTLES) $(FEATURE_FILE) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json
+$(BATTLES) $(FEATURE_FILE) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(PARAMS)/run.json
 	@exec $(PY) -m stages.table --run $(RUN)
 else
 
@@ -205,6 +206,9 @@ verify:
 	@exec $(PY) -m stages.verify --run $(RUN)
 
 endif
+
+params: .venv/installed
+	@exec $(PY) -m stages.show_params
 
 dashboard: .venv/installed
 	@exec $(PY) -m stages.dashboard

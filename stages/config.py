@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
+from battles.checks import shown
 from battles.errors import BadInput
 from battles.paths import RunPaths
 from battles.settings import Prepare, Sample, Section
@@ -16,15 +17,21 @@ from features.settings import Features
 from models.base_kinds import BASE_KINDS
 from models.stacking.settings import CANDIDATES, STACK, Stack
 from models.transformer.settings import Teacher, Tiny, Transformer
+from stages import params_file
+from stages.params_file import merge, parse_overrides
 
 
 class Run(Section):
-    """What a run consists of: its bases in order, how many steps `make` runs side by side, threads of each (0: all)."""
+    """What a run consists of, and how much of the machine `make` uses for it."""
 
-    bases: list[str] = Field(min_length=1)
-    jobs: int = Field(default=1, ge=1)
-    threads: int = Field(default=0, ge=0)
-    source: Literal["sample", "user"] = "user"
+    bases: list[str] = Field(
+        min_length=1, max_length=1000, description="Base models, in the order in which make starts them."
+    )
+    jobs: int = Field(default=1, ge=1, le=64, description="Steps that make runs side by side, 1 to 64.")
+    threads: int = Field(default=0, ge=0, le=1024, description="Threads of each step, 0 to 1024; 0: as many as cores.")
+    source: Literal["sample", "user"] = Field(
+        default="user", description="Where the battles come from without TRAIN: the embedded sample, or nowhere."
+    )
 
 
 STAGES: dict[str, type[Section]] = {
@@ -59,11 +66,11 @@ def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = 
     `overrides` is the text of `SET`: `section.key=value` words, the values in YAML. `{run}` in a backbone's
     path stands for the run's name. Raises BadInput naming the section, the key, the value and what would do.
     """
-    raw = _read(path)
+    raw = params_file.read(path)
     profiles = raw.pop("profiles", {})
     if profile not in profiles:
         raise BadInput(f"PROFILE: {profile!r} is not in {path}; choose one of {', '.join(profiles)}")
-    merged = _merge(_merge(raw, profiles[profile] or {}), _parse(overrides))
+    merged = merge(merge(raw, profiles[profile] or {}), parse_overrides(overrides))
     sections = {name: _section(path, name, cls, merged.pop(name, {})) for name, cls in STAGES.items()}
     bases = sections["run"]
     assert isinstance(bases, Run)
@@ -135,50 +142,15 @@ def check_names(bases: Sequence[str]) -> None:
             )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; run make in the repository's folder") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8: byte {error.start + 1} ({error.reason}); save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise BadInput(f"{path}: must be a mapping of sections")
-    return raw
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _parse(overrides: str) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for word in overrides.split():
-        name, equals, text = word.partition("=")
-        keys = name.split(".")
-        if not equals or len(keys) < 2 or not all(keys):
-            raise BadInput(f'SET: {word!r} is not section.key=value; for example SET="llama.epochs=1 stack.trials=20"')
-        try:
-            value: Any = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise BadInput(f"SET: the value in {word!r} is not YAML") from None
-        for key in reversed(keys):
-            value = {key: value}
-        result = _merge(result, value)
-    return result
-
-
 def _section(path: Path, name: str, cls: type[Section], values: Any) -> Section:
     try:
         return cls.model_validate(values or {})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join([name, *(str(part) for part in first["loc"])])
-        known = f"; known keys: {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise BadInput(f"{path}: {where} = {first['input']!r}: {first['msg']}{known}") from None
+        place = ".".join([name, *(str(part) for part in first["loc"])])
+        known = ""
+        if first["type"] == "extra_forbidden":
+            close = get_close_matches(str(first["loc"][-1]), cls.model_fields, 1)
+            known = f"; did you mean {close[0]}?" if close else ""
+            known += f"; known keys: {', '.join(cls.model_fields)}"
+        raise BadInput(f"{path}: {place} = {shown(first['input'])}: {first['msg']}{known}") from None

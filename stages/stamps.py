@@ -30,7 +30,7 @@ def make_stamps(sections: dict[str, Section], call: Call, profile: str, folds: s
     stamps: Stamps = {
         "run": {"bases": bases, "folds": wanted, "allow_suspect": call.allow_suspect == "1"},
         "inputs": inputs,
-        "test": {"test": test},
+        "test": {"test": test, "version": VERSIONS["prepare"]},
     }
     for name, section in sections.items():
         if name != "run":

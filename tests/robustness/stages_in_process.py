@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import base, features, params, prepare, report, stack, submit, table
+from stages import base, features, params, predict, predict_stack, prepare, report, stack, submit, table
 from stages.common import guarded
 
 ROOT = Path(__file__).parents[2]
@@ -67,10 +67,14 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 # The steps after `params`, in their order: name, function, further words.
 STEPS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
+    "prepare test": (prepare.main, ("--test",)),
     "prepare": (prepare.main, ()),
     "features": (features.main, ()),
+    "features test": (features.main, ("--test",)),
     "base": (base.main, ("--name", "tfidf")),
+    "predict": (predict.main, ("--name", "tfidf")),
     "stack": (stack.main, ()),
+    "predict stack": (predict_stack.main, ()),
     "submit": (submit.main, ()),
     "report": (report.main, ()),
 }

@@ -1,5 +1,6 @@
 """Every malformed file of battles ends in one line, every odd but good one in its battles; what was there stays."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -28,11 +29,12 @@ def _artefacts() -> dict[str, bytes]:
 
 def _check(file: BattleFile, variable: str) -> None:
     Path(file.file).write_bytes(file.raw)
+    shutil.rmtree(Path("battles", RUN, "params"), ignore_errors=True)  # a run keeps to the battles of its first call
     before = _artefacts()
     words = ("--train", file.file) if variable == "train" else ("--train", "voted.csv", "--test", file.file)
     outcome = resolve(*SETTINGS, *words)
     if outcome.code == 0:
-        main, more = STEPS["prepare"]
+        main, more = STEPS["prepare" if variable == "train" else "prepare test"]
         outcome = call(main, *more)
     if file.ids is None:
         check_refusal(outcome, file.file, "prepare.folds")

@@ -48,13 +48,26 @@ DAMAGES: dict[str, Damage] = {
 # read when their base goes on, the journal when the stack is made again.
 READERS = {
     f"battles/{RUN}/params/": (),
-    f"battles/{RUN}/": ("features", "base", "stack", "submit", "report"),
-    f"features/{RUN}/": ("stack", "submit", "report"),
-    f"models/runs/{RUN}/tfidf/": ("base",),
-    f"models/runs/{RUN}/stack/study.journal": ("stack", "submit", "report"),
+    f"battles/{RUN}/test": ("features test", "predict", "predict stack", "submit"),
+    f"battles/{RUN}/": (
+        "features",
+        "features test",
+        "base",
+        "predict",
+        "stack",
+        "predict stack",
+        "submit",
+        "report",
+    ),
+    f"features/{RUN}/test": ("predict stack", "submit"),
+    f"features/{RUN}/": ("features test", "stack", "predict stack", "submit", "report"),
+    f"models/runs/{RUN}/tfidf/": ("base", "predict"),
+    f"models/runs/{RUN}/stack/study.journal": ("stack", "predict stack", "submit", "report"),
     f"models/runs/{RUN}/stack/": (),
-    f"oof/{RUN}/tfidf": ("stack", "submit", "report"),
-    f"oof/{RUN}/": ("submit", "report"),
+    f"oof/{RUN}/tfidf.test": ("predict stack", "submit"),
+    f"oof/{RUN}/tfidf": ("predict", "stack", "predict stack", "submit", "report"),
+    f"oof/{RUN}/stack.test": ("submit",),
+    f"oof/{RUN}/": ("predict stack", "submit", "report"),
     f"submission/{RUN}/": (),
 }
 
@@ -85,7 +98,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root / "1")
         main, more = STEPS["base"]
-        assert (resolve(*words(9)).code, call(main, *more).code) == (0, 0)
+        assert (resolve(*words(9), "--again", "1").code, call(main, *more, "--again").code) == (0, 0)
     return [*made, snapshot(root / "1")]
 
 
@@ -119,7 +132,7 @@ def next_call(name: str) -> Outcome:
         if outcome.code == 0:
             main, more = STEPS[step]
             outcome = call(main, *more)
-        if step == "base" and outcome.code == 0 and name.startswith("models/"):
+        if step == "predict" and outcome.code == 0 and name.startswith("models/"):
             assert predictions() == before  # trained again or not: the same, so that nothing follows from it
             break
     return call(verify.main, "--files") if outcome.code == 0 and "models/" not in name else outcome
@@ -229,7 +242,7 @@ def test_a_good_submission_outlives_a_broken_file(runs: list[dict[str, bytes]], 
 def test_a_damaged_fold_is_trained_again_and_says_so(runs: list[dict[str, bytes]], folder: Path) -> None:
     fold = folder / "models" / "runs" / RUN / "tfidf" / "fold-1"
     main, more = STEPS["base"]
-    for name in ("fold.json", "oof.parquet", "test.parquet"):
+    for name in ("fold.json", "oof.parquet", "model/weights.npz"):
         (fold / name).write_bytes((fold / name).read_bytes()[:100])
         outcome = call(main, *more)
         assert outcome.code == 0, outcome

@@ -47,11 +47,16 @@ def test_a_run_keeps_no_secret_of_its_environment(tmp_path: Path, monkeypatch: p
     data.train.to_csv("train.csv", index=False)
     data.test.to_csv("test.csv", index=False)
     outcomes = [resolve("--profile", "cpu", "--train", "train.csv", "--test", "test.csv", "--overrides", SETTINGS)]
-    outcomes += [call(STEPS[name][0], *STEPS[name][1]) for name in ("prepare", "features", "base")]
-    outcomes.append(call(stack.main, "--storage", f"postgresql://user:{SECRET}@localhost:1/db"))
-    outcomes.append(call(stack.main, "--storage", f"sqlite:///{SECRET}.db", "--workers", "2"))
-    assert [outcome.code for outcome in outcomes] == [0, 0, 0, 0, 2, 2]
-    outcomes += [call(STEPS[name][0], *STEPS[name][1]) for name in ("stack", "submit")]
+    steps = [*STEPS]
+    before = steps[: steps.index("stack")]
+    outcomes += [call(STEPS[name][0], *STEPS[name][1]) for name in before]
+    for url in (f"postgresql://user:{SECRET}@localhost:1/db", f"sqlite:///{SECRET}.db"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ARENA_STORAGE", url)
+            patch.setenv("ARENA_WORKERS", "2")
+            outcomes.append(call(stack.main))
+    assert [outcome.code for outcome in outcomes] == [0] * (1 + len(before)) + [2, 2]
+    outcomes += [call(STEPS[name][0], *STEPS[name][1]) for name in steps[steps.index("stack") :]]
     _assert_silent(outcomes)
     assert len(snapshot(tmp_path)) > 30
 
