@@ -143,7 +143,7 @@ def _bad_files() -> dict[str, Predictions]:
         "a CSV named Parquet": Predictions(_csv(table())),
         "empty CSV": Predictions(b"", file="table.csv"),
         "a CSV of a header": Predictions(_csv(table().head(0)), file="table.csv"),
-        "Parquet named CSV": Predictions(good, file="table.csv"),
+        "Parquet named CSV": Predictions(good, good=True, file="table.csv"),
         "a CSV of ragged rows": Predictions(
             _csv(table()) + b"1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n", file="table.csv"
         ),

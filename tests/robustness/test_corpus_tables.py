@@ -32,6 +32,6 @@ def test_a_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for base in case.bases.split(","):
             assert read(Path("oof", RUN, f"{base}.parquet"), folds).covered.all()
     else:
-        check_refusal(outcome, case.file, "BASES", "base ")
+        check_refusal(outcome, case.file, "BASES", "base ", "FEATURES")
         assert {path: raw for path, raw in snapshot(Path()).items() if path in before} == before
         assert not Path("oof").exists()

@@ -12,8 +12,8 @@ from battles.settings import Sample
 from tests.project import Project, copy_project
 
 VARIABLES = (
-    *("PROFILE", "RUN", "TRAIN", "TEST", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT", "WORKERS"),
-    *("NPROC", "STORAGE"),
+    *("PROFILE", "RUN", "TRAIN", "TEST", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT", "AGAIN"),
+    *("WORKERS", "NPROC", "STORAGE"),
 )
 PAYLOADS = (
     "$(shell touch canary)",
@@ -51,7 +51,7 @@ def recorded(tmp_path: Path) -> Project:
     params = project.folder / "battles/good/params"
     params.mkdir(parents=True)
     (params / "run.mk").write_text(FRAGMENT)
-    for stamp in ("inputs", "prepare", "features", "one", "two", "stack", "run"):
+    for stamp in ("inputs", "test", "prepare", "features", "one", "two", "stack", "run"):
         (params / f"{stamp}.json").touch()
     return project
 
@@ -91,7 +91,7 @@ def test_every_step_of_the_second_make_sees_them_as_they_were_given(recorded: Pr
     done = recorded.make("submission", "report", "plan", *words, "RUN=good", ARENA_CALL="mark")
     assert done.returncode == 0, done.stderr
     calls = _calls(recorded)
-    steps = {"prepare", "features", "base", "stack", "submit", "report", "plan"}
+    steps = {"prepare", "features", "base", "predict", "stack", "predict_stack", "submit", "verify", "report", "plan"}
     assert {f"stages.{step}" for step in steps} == calls.keys()
     for seen in calls.values():
         assert {name: seen[name] for name in free} == dict.fromkeys(free, payload)
