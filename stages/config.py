@@ -101,25 +101,25 @@ def teachers(sections: Mapping[str, Section]) -> dict[str, Teacher]:
     """
     run = sections["run"]
     assert isinstance(run, Run)
-    found: dict[str, Teacher] = {}
+    by_base: dict[str, Teacher] = {}
     for name in run.bases:
         base = sections[name]
         if isinstance(base, Transformer) and base.teacher is not None:
-            found[name] = base.teacher
-    for name, teacher in found.items():
+            by_base[name] = base.teacher
+    for name, teacher in by_base.items():
         if teacher.base not in run.bases:
             raise BadInput(
                 f"params.yaml: {name}.teacher.base = {teacher.base!r} is no base of this run; "
                 f"choose one of {', '.join(other for other in run.bases if other != name)}"
             )
-        if teacher.clean and teacher.base in found:
+        if teacher.clean and teacher.base in by_base:
             raise BadInput(
                 f"params.yaml: {name}.teacher.clean: {teacher.base} has a teacher of its own, whose rows saw the "
                 f"votes that are to be kept out; set {name}.teacher.clean to false or drop {teacher.base}.teacher"
             )
         chain = [name]
-        while chain[-1] in found:
-            chain.append(found[chain[-1]].base)
+        while chain[-1] in by_base:
+            chain.append(by_base[chain[-1]].base)
             if chain[-1] == name:
                 raise BadInput(
                     f"params.yaml: {name}.teacher.base = {teacher.base!r}: {' learns from '.join(chain)}; "
@@ -127,7 +127,7 @@ def teachers(sections: Mapping[str, Section]) -> dict[str, Teacher]:
                 )
             if chain[-1] in chain[:-1]:
                 break  # a circle further on, which is refused at its own bases
-    return found
+    return by_base
 
 
 def check_names(bases: Sequence[str]) -> None:

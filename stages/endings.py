@@ -93,14 +93,14 @@ def refusal(error: Exception) -> str | None:
 
 
 def _number(error: Exception, named: str | None) -> int | None:
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.errno in _FIXES:
-            return found.errno
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FIXES:
+            return cause.errno
         for words, number in _WORDS.items():
-            if words in str(found):
+            if words in str(cause):
                 return number
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
     if named is not None and Path(named).parent.is_dir() and shutil.disk_usage(Path(named).parent).free < _FULL:
         return errno.ENOSPC
     return None

@@ -47,11 +47,11 @@ def read_unvoted(run: str, columns: list[str] | None = None) -> pd.DataFrame | N
 
 def check_origin(path: Path, expected: Mapping[str, str]) -> None:
     """Raises BadInput unless a table's metadata says that it was made from just this."""
-    found = read_metadata(path)
+    metadata = read_metadata(path)
     for key, value in expected.items():
-        if found.get(key) != value:
+        if metadata.get(key) != value:
             raise BadInput(
-                f"{path}: it was made from something else ({key} is {str(found.get(key))[:16]}, this run's is "
+                f"{path}: it was made from something else ({key} is {str(metadata.get(key))[:16]}, this run's is "
                 f"{value[:16]}); delete it and give the same call of make again"
             )
 
@@ -78,10 +78,10 @@ def read_figures(run: str, table: Predictions, votes: np.ndarray) -> dict[str, A
     path = RunPaths(run).oof / "metrics.json"
     figures = read_json(path, sealed=True, fix="delete it and run `make stack` again")
     stated = figures["candidates"][STACK]["log_loss"]
-    found = log_loss(table.probabilities[table.covered], votes[table.covered])
-    if abs(stated - found) > TOLERANCE:
+    loss = log_loss(table.probabilities[table.covered], votes[table.covered])
+    if abs(stated - loss) > TOLERANCE:
         raise BadInput(
-            f"{path}: it says that the stack's nested log loss is {stated!r}, its out-of-fold rows give {found!r}; "
+            f"{path}: it says that the stack's nested log loss is {stated!r}, its out-of-fold rows give {loss!r}; "
             "delete it and run `make stack` again"
         )
     return figures

@@ -60,10 +60,10 @@ def _file_checks(manifest: dict[str, Any]) -> dict[str, Check]:
 
 def _check_hash(path: Path, sha256: str) -> None:
     try:
-        found = file_hash(path)
+        actual = file_hash(path)
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})") from None
-    if found != sha256:
+    if actual != sha256:
         raise BadInput("it was cut off, changed or made again after the submission")
 
 
@@ -99,20 +99,20 @@ def _check_stacker(paths: RunPaths) -> None:
 
 
 def _compare(path: Path, expected: pd.DataFrame) -> None:
-    found, wanted = path.read_text(encoding="utf-8", errors="replace").splitlines(), to_csv(expected).splitlines()
-    for row, (have, want) in enumerate(zip(found, wanted, strict=False)):
+    actual, wanted = path.read_text(encoding="utf-8", errors="replace").splitlines(), to_csv(expected).splitlines()
+    for row, (have, want) in enumerate(zip(actual, wanted, strict=False)):
         if have != want:
             raise BadInput(f"{path}: row {row} is {have[:80]!r}, it should be {want[:80]!r}")
-    if len(found) != len(wanted):
-        raise BadInput(f"{path}: {len(found) - 1} rows instead of {len(wanted) - 1}")
+    if len(actual) != len(wanted):
+        raise BadInput(f"{path}: {len(actual) - 1} rows instead of {len(wanted) - 1}")
 
 
 def _check_loss(paths: RunPaths, manifest: dict[str, Any]) -> None:
     battles, folds = read_split(paths.name)
     figures = read_figures(paths.name, table.read(paths.predictions(STACK), folds, partial=True), labels(battles))
-    found = figures["candidates"][STACK]["log_loss"]
-    if manifest["nested_log_loss"] != found:
-        raise BadInput(f"the manifest says {manifest['nested_log_loss']!r}, metrics.json {found!r}")
+    nested = figures["candidates"][STACK]["log_loss"]
+    if manifest["nested_log_loss"] != nested:
+        raise BadInput(f"the manifest says {manifest['nested_log_loss']!r}, metrics.json {nested!r}")
 
 
 if __name__ == "__main__":

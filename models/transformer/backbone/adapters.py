@@ -1,4 +1,4 @@
-"""What of a loaded backbone is trained: everything, or LoRA adapters and the head; frozen layers; checkpointing.
+"""Which weights of a backbone are trained: all, or LoRA adapters and the head; frozen layers; checkpointing.
 
 Nothing here reads a weight, so it works on a model without weights (`backbone.meta_device`) just as on a loaded one.
 """
@@ -57,10 +57,10 @@ def _layers(model: PreTrainedModel, settings: Transformer) -> list[torch.nn.Modu
             f"set it to {count - 1} or less"
         )
     stacks = (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count)
-    found = next(stacks, None)
-    if found is None:
+    layers = next(stacks, None)
+    if layers is None:
         raise BadInput(f"frozen_layers: {settings.backbone} does not keep its layers in one list; set it to 0")
-    return list(found)
+    return list(layers)
 
 
 def _embeddings(model: PreTrainedModel) -> list[torch.nn.Module]:

@@ -1,4 +1,4 @@
-"""Which attention implementation a base runs with, by architecture and card."""
+"""Which attention implementation a base uses, by architecture and device."""
 
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -66,20 +66,20 @@ def _flex_trains(config: Any, spec: DeviceSpec) -> bool:
 
 def _dropout(config: Any) -> float:
     """The share of attention weights that training drops."""
-    found: float = getattr(config, "attention_dropout", getattr(config, "attention_probs_dropout_prob", 0.0))
-    return found
+    dropout: float = getattr(config, "attention_dropout", getattr(config, "attention_probs_dropout_prob", 0.0))
+    return dropout
 
 
 def _model_class(settings: Transformer, config: Any) -> type[torch.nn.Module]:
     """The class that classifies sequences with this architecture."""
     try:
-        found: type[torch.nn.Module] = AutoModelForSequenceClassification._model_mapping[type(config)]
+        model_class: type[torch.nn.Module] = AutoModelForSequenceClassification._model_mapping[type(config)]
     except KeyError:
         raise BadInput(
             f"backbone: {settings.backbone} is a {config.model_type}, and transformers has no classifier of it; "
             "take RoBERTa, DeBERTa, Llama, Gemma 2, Qwen 2 or another that has one"
         ) from None
-    return found
+    return model_class
 
 
 def _check_flash(config: Any, spec: DeviceSpec) -> None:

@@ -1,4 +1,4 @@
-"""Packing: battles laid end to end as one sequence. Which architectures and attentions allow it, and their masks."""
+"""Packing: battles concatenated into one row. Which architectures and attentions allow it, and their masks."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from torch.nn.attention.flex_attention import create_block_mask
 from battles.errors import BadInput
 from models.transformer.settings import Transformer
 
-# Decoders that see packed sequences by restarting positions alone, and encoders that need to be told. RoBERTa's family
-# counts positions from pad_token_id + 1.
+# Decoders recognise packed sequences by their restarting positions; encoders need a mask. RoBERTa's family counts
+# positions from pad_token_id + 1.
 DECODERS = ("llama", "gemma2", "mistral", "qwen2", "qwen3")
 ENCODERS = ("roberta", "xlm-roberta", "camembert")
-# FlexAttention is compiled for every length of pack anew, so a pack is filled up to a 16th of the budget, in whole
-# blocks of the attention mask: then there are 16 lengths at most.
+# FlexAttention compiles once per length. Packs are padded to a multiple of a 16th of the token budget, in whole blocks
+# of the attention mask, so that there are at most 16 lengths.
 FLEX_LENGTHS, FLEX_BLOCK = 16, 128
 
 
-def filling(kind: str, attention: str, settings: Transformer) -> int:
-    """What packs of an architecture (`model_type`) are filled up to a multiple of, or 0 where batches are padded.
+def pack_padding_multiple(kind: str, attention: str, settings: Transformer) -> int:
+    """The number that the length of a pack is padded to a multiple of: 1 for no padding, 0 for padded batches instead.
 
-    1 is: not filled up. They are packs as set, or where the attention leaves out what lies between two sequences.
-    Raises BadInput for `batching: packed` on an architecture whose packing is not known to be right.
+    Batches are packed when the settings say so or, with `auto`, where the attention skips other sequences. Raises
+    BadInput for `batching: packed` on an architecture whose packing is not known to be right.
     """
     known = kind in DECODERS + ENCODERS
     if settings.batching == "packed" and not known:
@@ -38,11 +38,11 @@ def filling(kind: str, attention: str, settings: Transformer) -> int:
 
 
 def pack_multiple(model: Any, settings: Transformer) -> int:
-    """`filling` of a loaded model, and torch's compiler is made ready for packs of its attention."""
+    """`pack_padding_multiple` of a loaded model; also sets up torch's compiler for packs with FlexAttention."""
     attention = model.config._attn_implementation
-    multiple = filling(model.config.model_type, attention, settings)
+    multiple = pack_padding_multiple(model.config.model_type, attention, settings)
     if multiple and attention.startswith("flex"):
-        # Left alone, torch would compile once for all lengths after the second; on a CPU that kernel does not compile.
+        # By default torch compiles one kernel for all lengths after the second, and that kernel fails on a CPU.
         torch._dynamo.config.automatic_dynamic_shapes = False
         torch._dynamo.config.recompile_limit = 4 * FLEX_LENGTHS
     return multiple

@@ -1,4 +1,4 @@
-"""Batches under a token budget: length-sorted and padded to their longest row, or laid end to end as packs."""
+"""Batches within a token budget: sorted by length and padded to the longest row, or packed."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def batches(lengths: np.ndarray, budget: int, multiple: int) -> list[np.ndarray]
 
 
 def computed_tokens(lengths: np.ndarray, multiple: int) -> int:
-    """Tokens that the model computes for one batch of such rows, filling included; `multiple` as in `batches`."""
+    """Tokens that the model computes for one batch of such rows, padding included; `multiple` as in `batches`."""
     if multiple:
         return -(-int(lengths.sum()) // multiple) * multiple
     return len(lengths) * int(lengths.max())
@@ -32,22 +32,22 @@ def packs(lengths: np.ndarray, budget: int, multiple: int) -> list[np.ndarray]:
     """Positions into `lengths` as packs whose tokens, filled up to a multiple of `multiple`, stay within `budget`.
 
     Best fit, longest row first (Johnson 1974, "Fast algorithms for bin packing"): each row joins the fullest pack
-    that has room for it. A single row over the budget is a pack of its own.
+    that has free for it. A single row over the budget is a pack of its own.
     """
     size = max(budget // multiple, 1) * multiple
-    rooms: list[tuple[int, int]] = []  # what is left in each pack and its number, the fullest first
-    found: list[list[int]] = []
+    free_tokens: list[tuple[int, int]] = []  # what is left in each pack and its number, the fullest first
+    filled: list[list[int]] = []
     for row in np.argsort(-lengths, kind="stable").tolist():
         length = int(lengths[row])
-        at = bisect_left(rooms, (length, -1))
-        if at == len(rooms):
-            room, number = size, len(found)
-            found.append([])
+        at = bisect_left(free_tokens, (length, -1))
+        if at == len(free_tokens):
+            free, number = size, len(filled)
+            filled.append([])
         else:
-            room, number = rooms.pop(at)
-        found[number].append(row)
-        insort(rooms, (room - length, number))
-    return [np.array(rows) for rows in found]
+            free, number = free_tokens.pop(at)
+        filled[number].append(row)
+        insort(free_tokens, (free - length, number))
+    return [np.array(rows) for rows in filled]
 
 
 def token_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:

@@ -31,7 +31,7 @@ def encode_once(
     Files that an earlier call left for the same name under another key are removed. Raises BadInput as `encode` does.
     """
     identity = _identity(tokenizer)  # before it tokenises: that changes what it says of itself
-    found = {}
+    encoded_tables = {}
     for name, battles in tables.items():
         path = folder / f"{name}-{_key(identity, battles, settings)}.npy"
         encoded = _read(path)
@@ -41,8 +41,8 @@ def encode_once(
         for old in folder.glob(f"{name}-*.npy"):
             if old != path:
                 old.unlink()
-        found[name] = encoded
-    return found
+        encoded_tables[name] = encoded
+    return encoded_tables
 
 
 def _identity(tokenizer: Any) -> str:

@@ -87,13 +87,13 @@ def _shorten(text: str, longest: int) -> str:
 
 
 def _tokenise(tokenizer: Any, texts: list[str]) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
+    ids_of_texts: list[np.ndarray] = []
     with _all_cores():
         for begin in range(0, len(texts), TEXTS_AT_A_TIME):
             some = texts[begin : begin + TEXTS_AT_A_TIME]
             encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
-            found += [_array(ids) for ids in encoded["input_ids"]]
-    return found
+            ids_of_texts += [_array(ids) for ids in encoded["input_ids"]]
+    return ids_of_texts
 
 
 @contextmanager

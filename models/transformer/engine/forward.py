@@ -1,10 +1,10 @@
 """Logits of a micro-batch, padded or packed: the one way in which prediction and training call a model.
 
-Padded, the rows stand one below the other, filled up to the longest. Packed, they are laid end to end as one row with
-positions that restart; it saves the filling, and suits attention that never computes what lies between two battles
-(FlexAttention's block mask, FlashAttention's sequence bounds). Either way the backbone is called and the head gets the
-hidden state of each battle's last token (decoders) or first token (RoBERTa). The class around the backbone would take
-one row per pack, and the last token that is not the pad token, which is another one where the text holds that token.
+Padded rows are right-padded to the longest. Packed battles are concatenated into one row whose positions restart with
+each battle: no padding, for attention that skips pairs of tokens from different battles (FlexAttention's block mask,
+FlashAttention's sequence bounds). In both cases the backbone is called directly, and the head gets the hidden state of
+each battle's last token (decoders) or first token (RoBERTa). The library's classification model would return one row
+per pack, and would pool on the last token that is not the pad token: the wrong one where a text contains that token.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ def forward(
     else:
         inputs = dict(collate(encoded, rows, swapped, pad, device))
         if kind in DECODERS or bool((lengths == lengths.max()).all()):
-            # No mask: a causal model's tokens never see the filling, which stands behind them. With one, sdpa would
+            # No mask: a causal model's tokens never see the padding behind them. With one, sdpa would
             # leave its fast kernels and lay out rows x longest x longest.
             inputs["attention_mask"] = None
         at = torch.zeros_like(lengths) if kind in ENCODERS else lengths - 1
@@ -76,20 +76,20 @@ def _pack(
     multiple: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """The backbone's inputs for battles laid end to end, filled up by pads as sequences of their own."""
+    """The backbone's inputs for concatenated battles; padding at the end is a sequence of its own."""
     sequences = [encoded.sequence(int(row), bool(flag)) for row, flag in zip(rows, swapped, strict=True)]
-    filling = -sum(len(ids) for ids in sequences) % multiple
+    padding = -sum(len(ids) for ids in sequences) % multiple
     encoder = backbone.config.model_type in ENCODERS
     start = backbone.embeddings.padding_idx + 1 if encoder else 0
-    ids = np.concatenate([*sequences, np.full(filling, pad)])
-    positions = np.concatenate([*(np.arange(len(ids)) for ids in sequences), np.zeros(filling, dtype=np.int64)])
+    ids = np.concatenate([*sequences, np.full(padding, pad)])
+    positions = np.concatenate([*(np.arange(len(ids)) for ids in sequences), np.zeros(padding, dtype=np.int64)])
     inputs: dict[str, Any] = {
         "input_ids": torch.from_numpy(ids.astype(np.int64))[None].to(device, non_blocking=True),
         # Where a position does not follow on the one before, another sequence begins.
         "position_ids": torch.from_numpy(positions + start)[None].to(device, non_blocking=True),
         "attention_mask": None,
     }
-    lengths = [len(ids) for ids in sequences] + [filling] * bool(filling)
+    lengths = [len(ids) for ids in sequences] + [padding] * bool(padding)
     implementation = backbone.config._attn_implementation
     if implementation.startswith("flash"):
         # transformers would find them in the positions, anew and with a wait for the GPU in every layer.

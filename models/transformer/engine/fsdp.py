@@ -68,9 +68,9 @@ def check(settings: Transformer) -> None:
     if not torch.cuda.is_available():
         raise BadInput("LAUNCH: its config file says use_fsdp, which accelerate does on GPUs only; leave LAUNCH out")
     for name, wanted in LAUNCHED.items():
-        found = os.environ.get(name.upper(), "not set")
-        if found.lower() != wanted.lower():
-            raise BadInput(f"LAUNCH: {name} of its config file is {found}; set it to {wanted}, as in fsdp.yaml")
+        value = os.environ.get(name.upper(), "not set")
+        if value.lower() != wanted.lower():
+            raise BadInput(f"LAUNCH: {name} of its config file is {value}; set it to {wanted}, as in fsdp.yaml")
     if settings.quantization != "none":
         raise BadInput(
             f"quantization: {settings.quantization}, but FSDP cannot shard quantised weights; set it to none, or leave "

@@ -1,4 +1,4 @@
-"""One training micro-batch on tensors without memory, and the bytes that would have been alive at its fullest moment.
+"""Peak memory of one training micro-batch, measured on tensors without data.
 
 The step is run operation by operation as PyTorch would (`FakeTensorMode`: shapes, types and the autograd graph are
 real, numbers are not there), so the count holds for any architecture, with and without checkpointing, and knows what
@@ -20,7 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from models.transformer.backbone.adapters import Model
 from models.transformer.backbone.precision import quantised_layers
 
-# What the model is told beside causality: nothing, which tokens are filling, or what lies between two of a pack.
+# What the model is told beside causality: nothing, which tokens are padding, or what lies between two of a pack.
 Mask = Literal["none", "padding", "pack"]
 FLASH, MASKED, UNMASKED = "memory_of_flash", "memory_of_sdpa", "memory_of_sdpa_without_a_mask"
 

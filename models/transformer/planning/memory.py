@@ -1,4 +1,4 @@
-"""Memory that training a base takes, computed from its configuration: nothing is loaded or downloaded.
+"""Memory needed to train a base, computed from its configuration: nothing is loaded or downloaded.
 
     total = weights + trained x (4 + 4) + optimizer + max(step, temporary)
 
@@ -23,7 +23,7 @@ from typing import Any
 from models.transformer.backbone import meta_device
 from models.transformer.backbone.adapters import Model
 from models.transformer.backbone.device import DeviceSpec
-from models.transformer.backbone.packing import DECODERS, ENCODERS, filling
+from models.transformer.backbone.packing import DECODERS, ENCODERS, pack_padding_multiple
 from models.transformer.backbone.precision import DTYPES, NF4_BLOCK, quantised_layers
 from models.transformer.planning import activations
 from models.transformer.settings import Transformer
@@ -71,7 +71,7 @@ def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
     large = [size for size in sizes if size >= PAGED_SINCE]
     pages = settings.optimizer == "paged_adamw_8bit" and spec.kind == "cuda"
     paged = moments_bytes(large, settings.optimizer) if pages else 0
-    multiple = filling(config.model_type, settings.attention, settings)
+    multiple = pack_padding_multiple(config.model_type, settings.attention, settings)
     rows, tokens = micro_batch(settings, multiple)
     step = _step(settings, config, spec, rows, tokens, bool(multiple))
     return Memory(
@@ -91,15 +91,15 @@ def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
 
 def moments_bytes(sizes: Iterable[int], optimizer: str) -> int:
     """Bytes of the moments of trained tensors of so many numbers each, wherever they lie."""
-    found = 0
+    total = 0
     for size in sizes:
         narrow = optimizer != "adamw" and size >= EIGHT_BIT_SINCE
-        found += 2 * (size + 4 * ceil(size / MOMENTS_BLOCK)) if narrow else MOMENTS * size
-    return found
+        total += 2 * (size + 4 * ceil(size / MOMENTS_BLOCK)) if narrow else MOMENTS * size
+    return total
 
 
 def micro_batch(settings: Transformer, multiple: int) -> tuple[int, int]:
-    """Rows and tokens of the largest micro-batch; a pack (`backbone.packing.filling` is not 0) is one row."""
+    """Rows and tokens of the largest micro-batch; a pack (`multiple` is not 0) is one row."""
     if multiple:
         whole = max(settings.tokens_per_batch // multiple * multiple, settings.max_length)
         return 1, ceil(min(whole, settings.batch_size * settings.max_length) / multiple) * multiple
@@ -132,16 +132,16 @@ def _step(settings: Transformer, config: Any, spec: DeviceSpec, rows: int, token
     if not (settings.quantization == "int8" and settings.gradient_checkpointing):
         kept -= settings.frozen_layers
     mask = _mask(settings.attention, config.model_type, packed)
-    found = []
+    peaks = []
     for layers in STACKS:
         few = settings.model_copy(update={"frozen_layers": frozen})
         bare = meta_device.bare(few, config, frozen + layers)
         bare.config._attn_implementation = _stand_in(settings.attention, spec, mask)
         model = meta_device.adapted(few, bare)
         dtype = DTYPES[settings.dtype]
-        found.append(activations.step_bytes(model, settings.quantization, dtype, rows, tokens, mask))
-    slope = (found[1] - found[0]) // (STACKS[1] - STACKS[0])
-    return max(found[0] + slope * (kept - STACKS[0]), 0)
+        peaks.append(activations.step_bytes(model, settings.quantization, dtype, rows, tokens, mask))
+    slope = (peaks[1] - peaks[0]) // (STACKS[1] - STACKS[0])
+    return max(peaks[0] + slope * (kept - STACKS[0]), 0)
 
 
 def _mask(attention: str, kind: str, packed: bool) -> activations.Mask:

@@ -1,4 +1,4 @@
-"""What a transformer base will take, before any of it is loaded: tokens, memory, time, disk, and what does not fit."""
+"""Tokens, memory, time and disk that a transformer base needs, computed before anything is loaded."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checks of a base before its weights are read, and the concrete choice for every setting that is `auto`."""
+"""Checks of a base before its weights are loaded, and the concrete value of every setting that is `auto`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from battles.errors import BadInput
 from models.transformer.backbone import attention, device, meta_device
 from models.transformer.backbone.device import DeviceSpec
-from models.transformer.backbone.packing import filling
+from models.transformer.backbone.packing import pack_padding_multiple
 from models.transformer.backbone.precision import check_quantization, choose_dtype
 from models.transformer.backbone.pretrained import load_config
 from models.transformer.planning import memory
@@ -35,7 +35,7 @@ def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Tran
     )
     if chosen.attention == "flash_attention_2" and chosen.dtype == "float32":
         raise BadInput("attention: flash_attention_2 computes in 16 bits, dtype is float32; use dtype auto or sdpa")
-    filling(config.model_type, chosen.attention, chosen)
+    pack_padding_multiple(config.model_type, chosen.attention, chosen)
     model = meta_device.bare(chosen, config)
     check_quantization(chosen, model, spec)
     meta_device.adapted(chosen, model)

@@ -1,4 +1,4 @@
-"""How long training and prediction take: floating-point operations over a measured rate. An estimate."""
+"""Estimated duration of training and prediction: floating-point operations over a measured rate."""
 
 import time
 
