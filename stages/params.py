@@ -14,7 +14,8 @@ from typing import Any
 from battles.errors import BadInput
 from battles.files import write_if_changed
 from battles.paths import RunPaths, check_run
-from oof.model_store import changes, finished_models, replacing
+from oof.dependencies import changes, replacing
+from oof.model_store import finished_models
 from stages import config, remembered, variables
 from stages.common import guarded, parser
 from stages.makefile_fragment import fragment

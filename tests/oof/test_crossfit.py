@@ -6,7 +6,8 @@ import pytest
 
 from battles.errors import BadInput
 from oof.crossfit import CrossFit, crossfit, predict_test, select_models
-from oof.model_store import RESUME, FoldResult, ModelStore, Variants, changes, finished_models
+from oof.dependencies import changes
+from oof.model_store import RESUME, FoldResult, ModelStore, Variants, finished_models
 from oof.table import MEAN, PLAIN, SWAPPED
 
 FOLDS = pd.DataFrame({"id": list("abcdef"), "fold": [0, 1, 2, 0, 1, 2]})

@@ -16,6 +16,7 @@ from models.transformer.backbone.pretrained import is_local, load_config, load_t
 from models.transformer.data.tokenization import encode
 from models.transformer.planning.memory import Memory, estimate
 from models.transformer.planning.preflight import resolve
+from models.transformer.planning.suggestions import suggest_fitting_settings
 from models.transformer.planning.throughput import SHARE, forward_flops, matmul_rate, training_factor
 from models.transformer.settings import Tiny, TinyBackbone, Transformer
 
@@ -235,33 +236,3 @@ def _beside_models(memory: Memory, rows: Rows, mean_tokens: float) -> int:
     tokens = (rows.train + rows.extra + rows.test) * TOKEN * (mean_tokens + PIECES)
     checkpoint = memory.trained + memory.optimizer + memory.paged
     return round(tokens) + (rows.train + rows.test) * TABLE_ROW + 2 * checkpoint
-
-
-def suggest_fitting_settings(settings: Transformer, config: Any, spec: DeviceSpec) -> str | None:
-    """The first settings, from the mildest, that fit the device's memory: alone, and if none does, added up.
-
-    Smaller micro-batches change nothing but the speed; checkpointing costs a second forward pass; 4-bit weights and,
-    on top of all, texts cut shorter come last.
-    """
-    small: dict[str, Any] = {"tokens_per_batch": settings.max_length}
-    again: dict[str, Any] = {"gradient_checkpointing": True}
-    narrow: dict[str, Any] = {"quantization": "nf4"} if settings.lora is not None else {}
-    mild = [small, again, small | again]
-    cut = [{"max_length": length, "tokens_per_batch": length} for length in (1024, 512, 256)]
-    every = [*mild, narrow, *(change | narrow for change in mild), *(again | narrow | change for change in cut)]
-    now = settings.model_dump()
-    tried = set()
-    for whole in every:
-        change = {key: value for key, value in whole.items() if _less(key, value, now[key])}
-        words = " ".join(f"{key}={str(value).lower()}" for key, value in change.items())
-        if words in tried or not change:
-            continue
-        tried.add(words)
-        if estimate(settings.model_copy(update=change), config, spec).total <= spec.usable:
-            return words
-    return None
-
-
-def _less(key: str, value: Any, now: Any) -> bool:
-    """Whether a change of a setting would take less memory than what is set."""
-    return bool(value != now if key in ("quantization", "gradient_checkpointing") else value < now)

@@ -9,7 +9,7 @@ import torch
 from models.transformer.backbone.device import USABLE, DeviceSpec, device_spec
 from models.transformer.backbone.pretrained import load_config, load_tokenizer
 from models.transformer.data.tokenization import encode
-from models.transformer.planning import plan
+from models.transformer.planning import plan, suggestions
 from models.transformer.planning.memory import Memory
 from models.transformer.settings import Lora, Tiny, TinyBackbone, Transformer
 from tests.models.transformer.checkpoints import battles, settings
@@ -120,9 +120,9 @@ def test_what_does_not_fit_is_told_with_the_mildest_setting_that_does(monkeypatc
         return SimpleNamespace(total=weights + kept * max(settings.tokens_per_batch, settings.max_length))
 
     def fix(settings: Transformer, total: int) -> str | None:
-        return plan.suggest_fitting_settings(settings, None, replace(CARD, memory=round(total / USABLE) + 9))
+        return suggestions.suggest_fitting_settings(settings, None, replace(CARD, memory=round(total / USABLE) + 9))
 
-    monkeypatch.setattr(plan, "estimate", total)
+    monkeypatch.setattr(suggestions, "estimate", total)
     assert fix(base, 21_000_000) == "tokens_per_batch=2048"
     assert fix(base, 19_000_000) == "gradient_checkpointing=true"
     assert fix(base, 18_300_000) == "tokens_per_batch=2048 gradient_checkpointing=true"
