@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from battles.errors import BadInput
 from battles.files import read_metadata, write_json
@@ -50,6 +49,11 @@ def main() -> None:
     _check_origins(run, names, fold_hash(folds))
     bases = {name: paths.predictions(name) for name in names}
     meta, probabilities, covered = inputs.training_inputs(bases, paths.features / "train.parquet", folds)
+    # Read before anything is fitted, so that a damaged file costs no tuning and replaces nothing.
+    unvoted, test_meta = read_unvoted(run, [ID]), None
+    if unvoted is not None:
+        tests = {name: paths.test_predictions(name) for name in names}
+        test_meta = inputs.test_inputs(tests, paths.features / "test.parquet", unvoted[ID])
     if not covered.all():
         left = int((~covered).sum())
         print(f"stack: {left} of {len(covered)} battles are left out, as their folds were not run by every base")
@@ -97,9 +101,11 @@ def main() -> None:
     everything = np.full((len(covered), 3), np.nan)
     everything[covered] = nested.probabilities[STACK]
     table.write(paths.predictions(STACK), folds, {table.MEAN: everything}, metadata)
-    unvoted = read_unvoted(run, [ID])
-    if unvoted is not None:
-        _predict_test(paths, names, unvoted[ID], nested, metadata)
+    if test_meta is not None and unvoted is not None:
+        probabilities_test = softmax(nested.final.models[nested.shipped].logits(test_meta))
+        table.write_test(
+            paths.test_predictions(STACK), unvoted[ID].tolist(), {table.MEAN: probabilities_test}, metadata
+        )
     without = leave_one_out(probabilities, votes, numbers, settings)
     _report(paths, names, nested, probabilities, votes, groups, seconds, len(covered), without)
 
@@ -127,13 +133,6 @@ def _check_origins(run: str, names: list[str], folds: str) -> None:
     for name, (voted, unvoted) in tables.items():
         for path in (voted, unvoted) if has_test(run) else (voted,):
             check_origin(path, {"params_hash": stamp(run, name)["hash"], "fold_hash": folds})
-
-
-def _predict_test(paths: RunPaths, names: list[str], ids: pd.Series, nested: Nested, metadata: dict[str, Any]) -> None:
-    bases = {name: paths.test_predictions(name) for name in names}
-    meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
-    probabilities = softmax(nested.final.models[nested.shipped].logits(meta))
-    table.write_test(paths.test_predictions(STACK), ids.tolist(), {table.MEAN: probabilities}, metadata)
 
 
 def _report(
