@@ -134,6 +134,16 @@ def column_names(path: str | Path, fix: str = _MAKE_AGAIN) -> list[str]:
         return list(hashes)
 
 
+def table_hash(path: str | Path, fix: str = _MAKE_AGAIN) -> str:
+    """SHA-256 of a table's columns as the file states them: names, types and values, whatever the file's bytes are.
+
+    For keys of what was made from a table; whoever reads the table checks that it holds them. Raises BadInput as
+    `read_table` does.
+    """
+    with _opened(path, fix) as (_, hashes):
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
 def read_metadata(path: str | Path, fix: str = _MAKE_AGAIN) -> dict[str, Any]:
     """The metadata that `write_table` put into a Parquet file; raises BadInput as `read_table` does."""
     with _opened(path, fix) as (file, _):

@@ -6,7 +6,7 @@ Settings, data and the store of its models, from the stamp and the tables.
 from dataclasses import dataclass
 from typing import Any
 
-from battles.files import file_hash
+from battles.files import table_hash
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.settings import Section
@@ -47,7 +47,7 @@ class BaseRun:
             "backbone_weights": backbone_hash(self.settings),
             "teacher_rows": teacher_hash(self.settings, self.data),
         }
-        test = None if self.data.test is None else file_hash(self.data.paths.battles / "test.parquet")
+        test = None if self.data.test is None else table_hash(self.data.paths.battles / "test.parquet")
         folder = self.data.paths.base(self.name)
         return ModelStore(
             folder,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from battles.files import file_hash, read_metadata, write_table
+from battles.files import read_metadata, table_hash, write_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from features.settings import Features
@@ -23,7 +23,7 @@ def main() -> None:
     of_test = depends_on
     if has_test(given.run):
         test = read_unvoted(given.run)
-        of_test = {**depends_on, "train": file_hash(paths.battles / "train.parquet"), "test": file_hash(test_path)}
+        of_test = {**depends_on, "train": table_hash(paths.battles / "train.parquet"), "test": table_hash(test_path)}
     path, path_of_test = paths.features / "train.parquet", paths.features / "test.parquet"
     if given.test and path_of_test.exists() and of_test.items() <= read_metadata(path_of_test).items():
         path_of_test.touch()  # made together with those of the training battles

@@ -18,6 +18,7 @@ from battles.files import (
     read_json,
     read_metadata,
     read_table,
+    table_hash,
     write_if_changed,
     write_json,
     write_table,
@@ -157,6 +158,17 @@ def test_a_refusal_says_what_the_reader_knows_of_the_fix(tmp_path: Path) -> None
     write_table(tmp_path / "t.parquet", _table(), METADATA)
     said = _refusal(lambda: read_table(tmp_path / "t.parquet", columns=["id", "nope"]), tmp_path / "t.parquet")
     assert "it has no column nope" in said
+
+
+def test_a_tables_hash_is_of_its_content(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
+    write_table(one, _table(), METADATA)
+    write_table(other, _table(), {"made": "later"})
+    assert one.read_bytes() != other.read_bytes()
+    assert table_hash(one) == table_hash(other)
+    for changed in (_table().iloc[::-1], _table().rename(columns={"text": "texts"}), _table().assign(fold=1)):
+        write_table(other, changed, METADATA)
+        assert table_hash(one) != table_hash(other)
 
 
 def test_a_columns_hash_sees_values_and_not_how_they_lie() -> None:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from battles.files import read_table
-from tests.robustness.corpus import BattleFile, as_csv, battle_files, rows
+from tests.robustness.corpus import BattleFile, battle_files
+from tests.robustness.corpus_rows import as_csv, rows
 from tests.robustness.stages_in_process import RUN, STEPS, call, check_refusal, resolve, snapshot
 
 FILES = battle_files()

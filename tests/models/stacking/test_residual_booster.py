@@ -157,6 +157,15 @@ def test_saved_candidates_predict_the_same(tmp_path: Path) -> None:
     for name, model in models.items():
         np.testing.assert_array_equal(serialization.load(tmp_path, name).logits(fresh), model.logits(fresh))
     np.testing.assert_array_equal(serialization.load(tmp_path).logits(fresh), models["average"].logits(fresh))
+    trees = tmp_path / "booster-0.trees.txt"
+    trees.write_text(trees.read_text().replace("leaf_value=", "leaf_value=1"))  # LightGBM reads it without a word
+    with pytest.raises(
+        BadInput, match=r"booster-0\.trees\.txt: damaged \(it is not what was written\); run `make stack`"
+    ):
+        serialization.load(tmp_path, "booster")
+    trees.unlink()
+    with pytest.raises(BadInput, match=r"booster-0\.trees\.txt: no such file; run `make stack`"):
+        serialization.load(tmp_path, "booster")
     serialization.save(tmp_path, {"blend": residual.margin}, "blend", {})
     assert [path.name for path in tmp_path.iterdir()] == ["stack.json"]
     with pytest.raises(BadInput, match="no candidate booster"):
