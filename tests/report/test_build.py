@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from battles.errors import BadInput
-from battles.files import read_table, write_table
+from battles.files import read_json, read_table, write_json, write_table
 from battles.paths import RunPaths
 from battles.schema import labels
 from oof import table
@@ -205,48 +205,50 @@ def test_of_very_many_bases_the_best_have_panels_and_all_have_rows(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"", "Invalid JSON"),
-        (b'{"bases": {"robe', "Invalid JSON"),
-        (b"\xff\xfe{}", "Invalid JSON"),
-        (b"[" * 100_000, "Invalid JSON"),
-        (b"[]", "Input should be an object"),
-        (b"{}", "bases: Field required"),
-        (b'{"bases": {"roberta": 1}, "candidates": {}, "shipped": "x"}', "bases.roberta: Input should be"),
-        (b'{"bases": {}, "candidates": {}, "shipped": "x"}', "no figures of roberta"),
-    ],
+    "content", [b"", b'{"bases": {"robe', b"\xff\xfe{}", b"[" * 100_000, b"[]", b"{}", b'{"bases": {}, "shipped": "x"}']
 )
-def test_a_broken_metrics_file_is_refused_with_what_makes_it_again(
-    tmp_path: Path, content: bytes, expected: str
-) -> None:
+def test_a_damaged_metrics_file_is_refused_with_what_makes_it_again(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
     with pytest.raises(
-        BadInput, match=rf"metrics\.json: {expected}.*; delete it and run `make stack` again$"
+        BadInput, match=r"metrics\.json: damaged \(.*\); delete it and run `make stack` again$"
     ) as refusal:
         read_scores(tmp_path / "metrics.json", BASES)
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({}, "bases: Field required"),
+        ({"bases": {"roberta": 1}, "candidates": {}, "shipped": "x"}, "bases.roberta: Input should be"),
+        ({"bases": {}, "candidates": {}, "shipped": "x"}, "no figures of roberta"),
+    ],
+)
+def test_figures_of_another_form_are_refused_by_name(tmp_path: Path, scores: dict[str, object], expected: str) -> None:
+    write_json(tmp_path / "metrics.json", scores, sealed=True)
+    with pytest.raises(BadInput, match=rf"metrics\.json: {expected}.*; delete it and run `make stack` again$"):
+        read_scores(tmp_path / "metrics.json", BASES)
+
+
 def test_a_metrics_file_that_lacks_a_figure_or_holds_none_that_is_finite_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, *battles(40), curves=())
     path = tmp_path / "oof" / RUN / "metrics.json"
-    whole = path.read_text()
-    assert read_scores(path, BASES) == json.loads(whole)
+    whole = read_json(path, sealed=True)
+    assert read_scores(path, BASES) == whole
     for change, expected in (
         (lambda scores: scores["candidates"].pop("prior"), "no figures of prior"),
         (lambda scores: scores["candidates"].pop("stack"), "no figures of stack"),
         (lambda scores: scores["bases"].pop("tfidf"), "no figures of tfidf"),
         (lambda scores: scores["bases"]["tfidf"].pop("ece"), "bases.tfidf.ece: Field required"),
         (
-            lambda scores: scores["bases"]["tfidf"].update(log_loss=float("nan")),
+            lambda scores: scores["bases"]["tfidf"].update(log_loss="nan"),
             "bases.tfidf.log_loss: Input should be",
         ),
         (lambda scores: scores.update(shipped=None), "shipped: Input should be a valid string"),
     ):
-        scores = json.loads(whole)
+        scores = json.loads(json.dumps(whole))
         change(scores)
-        path.write_text(json.dumps(scores))
+        write_json(path, scores, sealed=True)
         with pytest.raises(BadInput, match=expected):
             read_scores(path, BASES)
 
