@@ -68,16 +68,21 @@ def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = 
     """
     raw = params_file.read(path)
     profiles = raw.pop("profiles", {})
+    if not isinstance(profiles, dict):
+        raise BadInput(f"{path}: profiles = {shown(profiles)} must be a mapping of profiles")
     if profile not in profiles:
-        raise BadInput(f"PROFILE: {profile!r} is not in {path}; choose one of {', '.join(profiles)}")
-    merged = merge(merge(raw, profiles[profile] or {}), parse_overrides(overrides))
+        raise BadInput(f"PROFILE: {shown(profile)} is not in {path}; choose one of {', '.join(map(str, profiles))}")
+    changes = profiles[profile] or {}
+    if not isinstance(changes, dict):
+        raise BadInput(f"{path}: profiles.{profile} = {shown(changes)} must be a mapping of sections")
+    merged = merge(merge(raw, changes), parse_overrides(overrides))
     sections = {name: _section(path, name, cls, merged.pop(name, {})) for name, cls in STAGES.items()}
     bases = sections["run"]
     assert isinstance(bases, Run)
     for name, values in merged.items():
-        if not isinstance(values, dict) or values.get("kind") not in BASE_KINDS:
+        if not isinstance(values, dict) or str(values.get("kind")) not in BASE_KINDS:
             raise BadInput(
-                f"{path}: section {name!r} is no stage ({', '.join(STAGES)}) and, as a base model, "
+                f"{path}: section {shown(name)} is no stage ({', '.join(STAGES)}) and, as a base model, "
                 f"it lacks a `kind` ({', '.join(BASE_KINDS)})"
             )
     if table:
@@ -85,10 +90,10 @@ def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = 
     check_names(bases.bases)
     for name in bases.bases:
         if name not in merged:
-            raise BadInput(f"{path}: run.bases names {name!r}, which has no section; known: {', '.join(merged)}")
+            raise BadInput(f"{path}: run.bases names {shown(name)}, which has no section; known: {', '.join(merged)}")
         values = dict(merged[name])
-        if "backbone" in values:
-            values["backbone"] = str(values["backbone"]).replace("{run}", run)
+        if isinstance(values.get("backbone"), str):
+            values["backbone"] = values["backbone"].replace("{run}", run)
         sections[name] = _section(path, name, BASE_KINDS[values["kind"]], values)
     teachers(sections)
     return sections
@@ -153,4 +158,4 @@ def _section(path: Path, name: str, cls: type[Section], values: Any) -> Section:
             close = get_close_matches(str(first["loc"][-1]), cls.model_fields, 1)
             known = f"; did you mean {close[0]}?" if close else ""
             known += f"; known keys: {', '.join(cls.model_fields)}"
-        raise BadInput(f"{path}: {place} = {shown(first['input'])}: {first['msg']}{known}") from None
+        raise BadInput(f"{path}: {place[:200]} = {shown(first['input'])}: {first['msg']}{known}") from None

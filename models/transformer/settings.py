@@ -61,7 +61,9 @@ class Transformer(Section):
     """A sequence-classification base model on any local checkpoint or hub name."""
 
     kind: Literal["transformer"] = Field("transformer", description="kind of the base")
-    backbone: str = Field(description="local folder or hub name (owner/name); {run} stands for the run's name")
+    backbone: str = Field(
+        min_length=1, description="local folder or hub name (owner/name); {run} stands for the run's name"
+    )
     revision: str | None = Field(None, description="branch, tag or commit of a hub repository")
     template: Template = Field(Template(), description="text around prompt and responses")
     max_length: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
