@@ -3,6 +3,8 @@
 With `--pairs` it makes the rows that the base's clean students learn from: `oof/<run>/<name>.pairs.parquet`.
 """
 
+from dataclasses import replace
+
 from battles.folds import fold_hash
 from models.base_kinds import in_step, open_base
 from models.transformer.settings import Transformer
@@ -19,6 +21,9 @@ def main() -> None:
     arguments.add_argument("--again", action="store_true", help="finished models may be replaced (AGAIN=1)")
     given = arguments.parse_args()
     run = BaseRun.of(given.run, given.name, with_test=not given.pairs)
+    refit = isinstance(run.settings, Transformer) and run.settings.test_from == "refit"
+    if refit:  # the models of the folds have nothing to do with the test battles
+        run = replace(run, data=replace(run.data, test=None))
     fit, _ = open_base(run.name, run.settings, run.data)
     with in_step(fit, run.settings, given.processes) as fit_jointly:
         if fit_jointly is None:  # the main process does the rest
@@ -28,7 +33,6 @@ def main() -> None:
             values = cross_pairs(run.data.folds, store, fit_jointly)
             write_pairs(run.data.paths.pairs(run.name), run.data.folds, values, {"base": run.name})
             return
-        refit = isinstance(run.settings, Transformer) and run.settings.test_from == "refit"
         result = crossfit(run.data.folds, run.wanted, store, fit_jointly, refit)
     table.write(run.data.paths.predictions(run.name), run.data.folds, result.valid, _metadata(run, result))
 

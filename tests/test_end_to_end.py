@@ -86,7 +86,7 @@ def test_every_out_of_fold_table_holds_the_contract(project: Project) -> None:
 @pytest.mark.usefixtures("said")
 def test_a_second_call_finds_nothing_to_do(project: Project) -> None:
     before = project.times()
-    assert "up to date" in project.made("submission", f"SET={SMALL}")
+    assert "up to date" in project.made("submission")  # the run remembers what it was called with
     assert project.times() == before
 
 
@@ -94,10 +94,13 @@ def test_a_second_call_finds_nothing_to_do(project: Project) -> None:
 def test_a_changed_section_reruns_what_reads_it_and_what_follows(project: Project) -> None:
     stack = {"models/stack", "oof/stack", "oof/metrics"}
     submit = {"submission/submission", "submission/manifest"}
-    assert _changed(project, "submission", f"SET={SMALL} stack.trials=3") == stack | submit
+    assert _changed(project, "submission", "SET=stack.trials=3") == stack | submit
     tfidf = {"models/tfidf", "oof/tfidf"}
-    assert _changed(project, "submission", f"SET={SMALL} stack.trials=3 tfidf.ridge=3") >= stack | tfidf
-    assert _changed(project, "oof", f"SET={SMALL} llama.epochs=2 tfidf.ridge=3") == {"models/llama", "oof/llama"}
+    refused = project.refused("submission", "SET=tfidf.ridge=3")
+    assert "tfidf: 3 finished models" in refused
+    assert "because of settings.ridge 2.0 -> 3.0; give AGAIN=1" in refused
+    assert _changed(project, "submission", "SET=tfidf.ridge=3", "AGAIN=1") >= stack | tfidf
+    assert _changed(project, "oof", "SET=llama.epochs=2", "AGAIN=1") == {"models/llama", "oof/llama"}
 
 
 def _as_user(project: Project, folder: Path) -> list[str]:
@@ -118,14 +121,22 @@ def test_the_truth_never_reaches_a_model(project: Project, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("said")
-def test_an_edited_file_runs_everything_that_depends_on_it_again(project: Project, tmp_path: Path) -> None:
+def test_other_battles_need_another_run_and_other_test_battles_no_training(project: Project, tmp_path: Path) -> None:
     words = ["RUN=edited", *_as_user(project, tmp_path / "edited")]
     project.made("oof", *words)
-    assert _changed(project, "oof", *words) == set()
-    train = tmp_path / "edited" / "train.csv"
+    assert _changed(project, "oof", "RUN=edited") == set()
+    train, test = tmp_path / "edited" / "train.csv", tmp_path / "edited" / "test.csv"
+    whole = train.read_bytes()
     pd.read_csv(train, dtype=str, keep_default_na=False).iloc[:-1].to_csv(train, index=False)
-    changed = _changed(project, "oof", *words)
-    assert changed == {"battles/train", "battles/test", "battles/folds", "models/tfidf", "oof/tfidf"}
+    assert "holds other battles than those that run edited was made from" in project.refused("oof", "RUN=edited")
+    train.write_bytes(whole)
+    pd.read_csv(test, dtype=str, keep_default_na=False).iloc[:-1].to_csv(test, index=False)
+    before = {path: time for path, time in project.times().items() if path.endswith("fold.json")}
+    assert _changed(project, "oof", "RUN=edited") == {"battles/test", "models/tfidf", "oof/tfidf"}
+    after = project.times()
+    assert all(after[path] == time for path, time in before.items())
+    out_of_fold = project.folder / "oof/edited/tfidf.parquet"
+    assert out_of_fold.stat().st_mtime_ns < (project.folder / "oof/edited/tfidf.test.parquet").stat().st_mtime_ns
 
 
 @pytest.mark.usefixtures("said")

@@ -25,7 +25,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 def test_without_a_gpu_it_says_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(gpu, "device", lambda: CPU)
+    monkeypatch.setattr(gpu, "current_device", lambda: CPU)
     _run(monkeypatch, "--results", str(tmp_path))
     said = capsys.readouterr().out
     assert said.startswith("no GPU here, nothing measured")
@@ -35,7 +35,7 @@ def test_without_a_gpu_it_says_so_in_one_line(
 
 @pytest.mark.parametrize("name", ["gemma-2-9b", "roberta-base", "gemma-2-9b nf4"])
 def test_the_tiny_run_writes_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    monkeypatch.setattr(gpu, "device", lambda: CPU)
+    monkeypatch.setattr(gpu, "current_device", lambda: CPU)
     _run(monkeypatch, "--tiny", "--battles", "8", "--only", name, "--results", str(tmp_path))
     results = json.loads((tmp_path / "cpu-tiny.json").read_text())
     assert results["matrix_product_flops_per_second"] > 0

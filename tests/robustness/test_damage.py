@@ -155,7 +155,7 @@ def check(name: str, files: dict[str, bytes]) -> str:
     submission = f"submission/{RUN}/submission.csv"
     if outcome.code:
         # Of two tables that do not go together, either may be named.
-        check_refusal(outcome, name, str(Path(name).parent))
+        check_refusal(outcome, name, str(Path(name).parent), "finished models")
         kept = {other: raw for other, raw in files.items() if other != name}
         assert {other: after.get(other) for other in kept} == kept
         return "noticed"
@@ -225,7 +225,7 @@ def test_verify_sees_figures_and_rows_that_do_not_follow_from_the_files(
     for name in ("holds the stack's test table", "the saved stacker predicts", "the nested log loss follows"):
         assert name in said
     assert f"row 1 is '{identity}," in outcome.out
-    assert "metrics.json says" in outcome.out
+    assert "its out-of-fold rows give" in outcome.out
 
 
 def test_a_good_submission_outlives_a_broken_file(runs: list[dict[str, bytes]], folder: Path) -> None:

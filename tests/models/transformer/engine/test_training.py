@@ -164,6 +164,6 @@ def test_the_head_may_have_a_rate_of_its_own(checkpoints: dict[str, Path]) -> No
 
 
 def test_a_loss_that_is_not_finite_is_refused(checkpoints: dict[str, Path]) -> None:
-    fold = Fold(settings(checkpoints["roberta"], learning_rate=1e30, warmup=0.0))
-    with pytest.raises(BadInput, match=r"learning_rate: 1e\+30 made the loss nan at step \d"):
+    fold = Fold(settings(checkpoints["roberta"], learning_rate=1e6, warmup=0.0))
+    with pytest.raises(BadInput, match=r"learning_rate: 1000000.0 made the loss nan at step \d"):
         fold.train()

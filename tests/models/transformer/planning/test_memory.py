@@ -10,7 +10,7 @@ from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
 from models.transformer.backbone.device import DeviceSpec, device_spec
 from models.transformer.backbone.packing import pack_multiple
-from models.transformer.backbone.precision import resolve_dtype
+from models.transformer.backbone.precision import DTYPES, choose_dtype
 from models.transformer.backbone.pretrained import load_config
 from models.transformer.data.tokenization import Encoded
 from models.transformer.engine.forward import forward
@@ -116,7 +116,7 @@ def _measure(model: Any, base: Transformer) -> int:
     one, none = np.array([7], dtype=np.int32), [np.array([], dtype=np.int32)] * 4
     prompts = [np.full(length - 4, 7, dtype=np.int32) for length in lengths]
     encoded = Encoded((prompts, none, none), (one, one, one, one), lengths)
-    dtype = resolve_dtype(base, WHERE)
+    dtype = DTYPES[choose_dtype(base, CPU)]
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
