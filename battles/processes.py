@@ -16,6 +16,9 @@ CALL = "ARENA_CALL"
 PARENTS = "ARENA_PARENTS"
 INTERRUPTIBLE = "ARENA_INTERRUPTIBLE"
 _PR_SET_PDEATHSIG = 1
+# joblib's tracker of semaphores is a process that takes these options over. Where an interrupt ends the workers, it may
+# hear late that a semaphore is gone, and warns of a leak that is none.
+_NO_FALSE_ALARM = "ignore:resource_tracker"
 
 
 def end_with_parent(parent: int, number: signal.Signals) -> None:
@@ -36,6 +39,8 @@ def parallel(jobs: int, **options: Any) -> "Parallel":
 
     if folder := os.environ.get(PARENTS):
         Path(folder, str(os.getpid())).touch()
+    if _NO_FALSE_ALARM not in sys.warnoptions:
+        sys.warnoptions.append(_NO_FALSE_ALARM)
     return Parallel(n_jobs=jobs, initializer=_start_worker, initargs=(os.getpid(),), **options)
 
 
