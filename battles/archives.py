@@ -8,8 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Protocol, cast
 
-from battles.checks import shown
-from battles.errors import BadInput
+from battles.errors import BadInput, shown
 
 # The competition's training file has 0.18 GB. A zip bomb unpacks a thousandfold; tables of text rarely tenfold.
 MAX_BYTES = 16 * 2**30

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from battles.errors import shown
 from battles.schema import ID, MODELS, TEXTS, WINNERS, Turns, to_json
 
 TRAINING_COLUMNS = (ID, *MODELS, *TEXTS, *WINNERS)
@@ -27,14 +28,6 @@ class RowError(ValueError):
 
     def __init__(self, column: str, problem: str) -> None:
         super().__init__(f"column {column}: {problem}")
-
-
-def shown(value: Any, width: int = 60) -> str:
-    """A value as it may be printed anywhere: one line, ASCII only, cut to `width` characters with its length said."""
-    # A response may have megabytes: cut before the escapes are made.
-    text = ascii(value[:width]) if isinstance(value, str | bytes) else ascii(value)
-    size = len(value) if isinstance(value, str | bytes) else len(text)
-    return f"{text[:width]}... ({size:,} characters)" if max(size, len(text)) > width else text
 
 
 def missing_columns(names: Sequence[str], voted: bool) -> str:

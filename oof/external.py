@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from battles.errors import BadInput
+from battles.errors import BadInput, plain
 from battles.schema import ID, WINNERS
 from battles.swap import NEGATE, SAME
 from oof.external_file import LABEL, read_columns, read_names
-from oof.messages import shown
 
 FOLD, GROUP = "fold", "group"
 # Probabilities written with few digits have such sums; they are divided by them.
@@ -60,7 +59,7 @@ def read(path: str | Path, bases: Sequence[str], features: Sequence[str]) -> Ext
     feature_values = _features(path, table, features, ids)
     covered = np.logical_and.reduce([~np.isnan(values).any(axis=1) for values in probabilities.values()])
     if not covered.any():
-        raise BadInput(f"{path}: no row is covered by all of {shown(', '.join(chosen))}; choose fewer BASES")
+        raise BadInput(f"{path}: no row is covered by all of {plain(', '.join(chosen))}; choose fewer BASES")
     folds = _folds(path, table, ids, covered) if FOLD in names else None
     groups = _text(path, table, GROUP, ids) if GROUP in names else None
     if folds is not None and groups is not None:
@@ -94,12 +93,12 @@ def _refuse_features(features: Sequence[str]) -> None:
     """Refuses columns that are no features: a stacker that is given the votes or the split believes them."""
     for name in features:
         if features.count(name) > 1:
-            raise BadInput(f"FEATURES: {shown(name)} is given twice; give every column once")
+            raise BadInput(f"FEATURES: {plain(name)} is given twice; give every column once")
         if name in (ID, LABEL, FOLD, GROUP):
             raise BadInput(f"FEATURES: {name} is no feature: it is the table's own column of that name; leave it out")
         if any(winner in name for winner in WINNERS):
             raise BadInput(
-                f"FEATURES: {shown(name)} is a column of votes or of a base's probabilities; leave it out, and name "
+                f"FEATURES: {plain(name)} is a column of votes or of a base's probabilities; leave it out, and name "
                 "the base in BASES to stack it"
             )
 
@@ -112,13 +111,13 @@ def _refuse_missing(
     for name in (ID, LABEL, *(f"{base}_{winner}" for base in bases for winner in WINNERS), *features):
         if name not in names:
             raise BadInput(
-                f"{path}: column {shown(name)} is missing; bases in the table: {shown(', '.join(known) or 'none')}"
+                f"{path}: column {plain(name)} is missing; bases in the table: {plain(', '.join(known) or 'none')}"
             )
 
 
 def _row(path: Path, bad: np.ndarray, ids: pd.Series) -> str:
     place = int(bad.argmax())
-    return f"{path}: row {place + 1} (id {shown(ids.iloc[place])})"
+    return f"{path}: row {place + 1} (id {plain(ids.iloc[place])})"
 
 
 def _ids(path: Path, table: pd.DataFrame) -> pd.Series:
@@ -138,7 +137,7 @@ def _text(path: Path, table: pd.DataFrame, column: str, ids: pd.Series) -> pd.Se
     kind = pd.api.types.infer_dtype(values)
     if kind not in ("string", "integer"):
         raise BadInput(
-            f"{path}: column {column} holds {kind} ({shown(values.iloc[0])}); give text or whole numbers, as "
+            f"{path}: column {column} holds {kind} ({plain(values.iloc[0])}); give text or whole numbers, as "
             "the battles have them"
         )
     return values.astype("str")
@@ -148,12 +147,12 @@ def _whole_numbers(path: Path, table: pd.DataFrame, column: str, ids: pd.Series,
     """A column of whole numbers from 0 to `most`, (n,) int64; of truths or dates, which look like numbers, none."""
     kind = pd.api.types.infer_dtype(table[column], skipna=True)
     if kind not in ("integer", "floating", "mixed-integer-float", "string", "decimal"):
-        raise BadInput(f"{path}: column {column} holds {kind} ({shown(table[column].iloc[0])}); {fix}")
+        raise BadInput(f"{path}: column {column} holds {kind} ({plain(table[column].iloc[0])}); {fix}")
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
     bad = ~((values >= 0) & (values <= most) & (values == np.floor(values)))
     if bad.any():
         value = table[column].iloc[int(bad.argmax())]
-        raise BadInput(f"{_row(path, bad, ids)}, column {column}: {shown(value)}; {fix}")
+        raise BadInput(f"{_row(path, bad, ids)}, column {column}: {plain(value)}; {fix}")
     return values.astype(np.int64)
 
 
@@ -180,9 +179,9 @@ def _refuse_split_groups(path: Path, folds: np.ndarray, groups: pd.Series, ids: 
     if not split.any():
         return
     row = int(split.argmax())
-    one, other = (f"row {place + 1} (id {shown(ids.iloc[place])}, fold {folds[place]})" for place in (first[row], row))
+    one, other = (f"row {place + 1} (id {plain(ids.iloc[place])}, fold {folds[place]})" for place in (first[row], row))
     raise BadInput(
-        f"{path}: {one} and {other} are both of group {shown(groups.iloc[row])}; {len(np.unique(codes[split]))} groups "
+        f"{path}: {one} and {other} are both of group {plain(groups.iloc[row])}; {len(np.unique(codes[split]))} groups "
         f"are split over folds: give each one fold, or drop column {FOLD} to have new ones made"
     )
 
@@ -192,7 +191,7 @@ def _probabilities(path: Path, table: pd.DataFrame, base: str, ids: pd.Series) -
     for name in columns:
         _refuse_text(path, table[name])
         if pd.api.types.is_bool_dtype(table[name]):
-            raise BadInput(f"{path}: column {shown(name)} is {table[name].dtype}; it must be probabilities")
+            raise BadInput(f"{path}: column {plain(name)} is {table[name].dtype}; it must be probabilities")
     values = table[columns].to_numpy(dtype=np.float64)
     absent = np.isnan(values).all(axis=1)
     with np.errstate(invalid="ignore"):
@@ -200,7 +199,7 @@ def _probabilities(path: Path, table: pd.DataFrame, base: str, ids: pd.Series) -
         bad = ~absent & ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & (np.abs(sums - 1) <= TOLERANCE))
     if bad.any():
         raise BadInput(
-            f"{_row(path, bad, ids)}, base {shown(base)}: {values[int(bad.argmax())].tolist()}; "
+            f"{_row(path, bad, ids)}, base {plain(base)}: {values[int(bad.argmax())].tolist()}; "
             "give three probabilities that sum to 1, or NaN for all three"
         )
     return np.asarray(values / sums[:, None])
@@ -213,7 +212,7 @@ def _features(path: Path, table: pd.DataFrame, names: Sequence[str], ids: pd.Ser
             bad = ~np.isfinite(table[name].to_numpy(dtype=np.float32))  # as the stacker reads them
         if bad.any():
             raise BadInput(
-                f"{_row(path, bad, ids)}, column {shown(name)}: {shown(table[name].iloc[int(bad.argmax())])} is not a "
+                f"{_row(path, bad, ids)}, column {plain(name)}: {plain(table[name].iloc[int(bad.argmax())])} is not a "
                 "finite number of single precision; fill it in, or scale the column, before"
             )
     return table[list(names)].astype(np.float64)
@@ -221,4 +220,4 @@ def _features(path: Path, table: pd.DataFrame, names: Sequence[str], ids: pd.Ser
 
 def _refuse_text(path: Path, column: pd.Series) -> None:
     if not pd.api.types.is_numeric_dtype(column):
-        raise BadInput(f"{path}: column {shown(column.name)} is {column.dtype}; it must be numbers")
+        raise BadInput(f"{path}: column {plain(column.name)} is {column.dtype}; it must be numbers")

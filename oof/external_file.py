@@ -9,8 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from battles.errors import BadInput
-from oof.messages import shown
+from battles.errors import BadInput, plain
 
 T = TypeVar("T")
 LABEL = "label"
@@ -24,7 +23,7 @@ def read_names(path: Path) -> list[str]:
     names = _read(path, _parquet_names if _is_parquet(path) else _csv_names)
     for name, count in Counter(names).items():
         if count > 1:
-            raise BadInput(f"{path}: column {shown(name)} occurs {count} times; keep one of them")
+            raise BadInput(f"{path}: column {plain(name)} occurs {count} times; keep one of them")
     return names
 
 
@@ -46,7 +45,7 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T:
     try:
         return reader(path)
     except (ValueError, OSError, pa.ArrowException) as error:
-        reason = shown((str(error).splitlines() or [""])[0])
+        reason = plain((str(error).splitlines() or [""])[0])
         raise BadInput(f"TABLE: {path} is neither Parquet nor CSV in UTF-8 ({reason}); write it again") from None
 
 

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from battles.errors import BadInput
+from battles.errors import BadInput, plain
 from battles.files import read_metadata, read_table, write_table
 from battles.folds import fold_hash
 from battles.schema import CLASSES, WINNERS
-from oof.messages import shown
 
 MEAN, PLAIN, SWAPPED = "", "_plain", "_swapped"
 VARIANTS = (MEAN, PLAIN, SWAPPED)
@@ -165,13 +164,13 @@ def check_ids(path: Path, ids: pd.Series, expected: pd.Series, command: str) -> 
     have, want = ids.tolist(), expected.tolist()
     present, wanted = set(have), set(want)
     if len(present) < len(have):
-        raise BadInput(f"{path}: id {shown(ids[ids.duplicated()].iloc[0])} occurs more than once; {again}")
+        raise BadInput(f"{path}: id {plain(ids[ids.duplicated()].iloc[0])} occurs more than once; {again}")
     unknown = next((name for name in have if name not in wanted), None)
     if unknown is not None:
-        raise BadInput(f"{path}: id {shown(unknown)} is not a battle of this run; {again}")
+        raise BadInput(f"{path}: id {plain(unknown)} is not a battle of this run; {again}")
     missing = next((name for name in want if name not in present), None)
     if missing is not None:
-        raise BadInput(f"{path}: id {shown(missing)} is missing; {again}")
+        raise BadInput(f"{path}: id {plain(missing)} is missing; {again}")
     if have != want:
         raise BadInput(f"{path}: its ids are in another order than the run's; {again}")
 
@@ -187,6 +186,6 @@ def check_simplex(path: str | Path, values: np.ndarray, covered: np.ndarray, ids
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise BadInput(
-            f"{path}: row {row + 1} (id {shown(ids.iloc[row])}) holds {values[row].tolist()}; "
+            f"{path}: row {row + 1} (id {plain(ids.iloc[row])}) holds {values[row].tolist()}; "
             "a row must be three finite probabilities that sum to 1"
         )

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
-from battles.errors import BadInput
+from battles.errors import BadInput, plain
 from battles.files import column_names, read_json, read_table
 from battles.paths import RunPaths
 from battles.schema import ID, MODELS, WINNERS
 from oof import table
-from oof.messages import shown
 from oof.table import STACK, Predictions
 
 CURVE = ("step", "loss", "valid_log_loss")
@@ -90,7 +89,7 @@ def _curve(path: Path) -> pd.DataFrame:
     try:
         curve = pd.read_csv(path)
     except (ValueError, OSError) as error:
-        raise BadInput(f"{path}: cannot be read ({shown(str(error))}); {again}") from None
+        raise BadInput(f"{path}: cannot be read ({plain(str(error))}); {again}") from None
     missing = [name for name in CURVE if name not in curve.columns]
     if missing or curve.empty:
         raise BadInput(f"{path}: {f'column {missing[0]} is missing' if missing else 'it has no rows'}; {again}")
@@ -135,9 +134,9 @@ def read_scores(path: Path, bases: Sequence[str]) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise BadInput(f"{path}: {shown(place)}{': ' if place else ''}{shown(first['msg'])}; {again}") from None
+        raise BadInput(f"{path}: {plain(place)}{': ' if place else ''}{plain(first['msg'])}; {again}") from None
     unscored = [name for name in bases if name not in checked.bases]
     unscored += [name for name in (STACK, PRIOR) if name not in checked.candidates]
     if unscored:
-        raise BadInput(f"{path}: no figures of {shown(unscored[0])}; {again}")
+        raise BadInput(f"{path}: no figures of {plain(unscored[0])}; {again}")
     return scores

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from battles.checks import shown
-from battles.errors import BadInput
+from battles.errors import BadInput, shown
 from battles.paths import RunPaths
 from battles.settings import Prepare, Sample, Section
 from features.settings import Features

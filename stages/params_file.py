@@ -6,8 +6,7 @@ from typing import Any
 
 import yaml
 
-from battles.checks import shown
-from battles.errors import BadInput
+from battles.errors import BadInput, shown
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from battles.errors import BadInput
+from battles.errors import BadInput, plain
 from battles.files import atomic
 from battles.schema import CLASSES, ID, WINNERS
-from oof.messages import shown
 
 # The competition's bounds: no probability below, no sum further from 1. Not the floors of `oof`, which only keep
 # logarithms finite.
@@ -36,14 +35,14 @@ def check(table: pd.DataFrame, ids: Sequence[str]) -> None:
     row finite, inside [1e-6, 1] and summing to 1 within 1e-6."""
     expected = [ID, *WINNERS]
     if list(table.columns) != expected:
-        raise BadInput(f"submission: columns are {shown(list(table.columns))}, the competition's are {expected}")
+        raise BadInput(f"submission: columns are {plain(list(table.columns))}, the competition's are {expected}")
     table_ids = table[ID].tolist()
     if len(table_ids) != len(ids):
         raise BadInput(f"submission: {len(table_ids)} rows for {len(ids)} test battles; predict every battle once")
     for row, (have, want) in enumerate(zip(table_ids, ids, strict=True), start=1):
         if have != want:
             raise BadInput(
-                f"submission: row {row} has id {shown(have)}, the test file has {shown(want)} there; keep its order"
+                f"submission: row {row} has id {plain(have)}, the test file has {plain(want)} there; keep its order"
             )
     values = table[list(WINNERS)].to_numpy(dtype=np.float64)
     good = np.isfinite(values).all(axis=1) & (values >= SMALLEST).all(axis=1) & (values <= 1).all(axis=1)
@@ -51,7 +50,7 @@ def check(table: pd.DataFrame, ids: Sequence[str]) -> None:
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise BadInput(
-            f"submission: row {row + 1} (id {shown(table_ids[row])}) holds {values[row].tolist()}; "
+            f"submission: row {row + 1} (id {plain(table_ids[row])}) holds {values[row].tolist()}; "
             f"each row must be finite, inside [{SMALLEST}, 1] and sum to 1"
         )
 

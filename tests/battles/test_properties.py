@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from battles.checks import UNKNOWN_MODEL, shown
-from battles.errors import BadInput
+from battles.checks import UNKNOWN_MODEL
+from battles.errors import BadInput, shown
 from battles.folds import fold_hash, make_folds, prompt_key
 from battles.reading import read_battles
 from battles.schema import MODELS, TEXTS, WINNERS, Turns, labels, turns

@@ -15,7 +15,8 @@ import pandas as pd
 
 from battles.files import atomic, content_hash
 from battles.schema import TEXTS
-from models.transformer.data.tokenization import CHARACTERS_PER_TOKEN, MARK, Encoded, encode
+from models.transformer.data.token_budget import CHARACTERS_PER_TOKEN
+from models.transformer.data.tokenization import MARK, Encoded, encode
 from models.transformer.settings import Transformer
 
 # Raise it when `encode` gives other tokens for the same texts, tokenizer and settings.

@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
-from battles.prompt import cut, parts, spread
+from battles.prompt import parts
+from models.transformer.data.token_budget import cut, shorten, spread
 from models.transformer.settings import Transformer
 
 MARK = " … "
-# Texts are cut to this many characters per token of max_length before tokenising, beginning and end:
-# longer than nearly any token, so that the budget is filled, and a 200 kB response does not cost its full length.
-CHARACTERS_PER_TOKEN = 12
 # Tokenised at a time: enough for all cores; what the tokenizer notes beside the ids takes many times their memory.
 TEXTS_AT_A_TIME = 1000
 
@@ -72,18 +70,13 @@ def encode(tokenizer: Any, battles: pd.DataFrame, settings: Transformer) -> Enco
             f"max_length: {settings.max_length} leaves {budget} tokens beside the template's {around}; "
             f"set it to {around + 24} or more"
         )
-    longest = CHARACTERS_PER_TOKEN * settings.max_length
-    whole = [_tokenise(tokenizer, [_shorten(text, longest) for text in texts]) for texts in parts(battles)]
+    whole = [_tokenise(tokenizer, [shorten(text, settings.max_length) for text in texts]) for texts in parts(battles)]
     response_share = (1 - settings.prompt_share) / 2
     lengths = np.array([[len(ids) for ids in part] for part in whole], dtype=np.int64).T.reshape(-1, 3)
     kept = spread(lengths, (settings.prompt_share, response_share, response_share), budget)
     mark = _array(_ids(tokenizer, MARK))
     prompt, a, b = ([cut(ids, keep, mark) for ids, keep in zip(whole[k], kept[:, k], strict=True)] for k in range(3))
     return Encoded((prompt, a, b), frame, kept.sum(axis=1) + around)
-
-
-def _shorten(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest * 2 // 3] + text[-(longest // 3) :]
 
 
 def _tokenise(tokenizer: Any, texts: list[str]) -> list[np.ndarray]:

@@ -8,11 +8,12 @@ import pandas as pd
 import torch
 
 from battles.errors import BadInput
-from battles.prompt import parts, spread
+from battles.prompt import parts
 from models.transformer.backbone import attention, meta_device
 from models.transformer.backbone.device import DeviceSpec
 from models.transformer.backbone.precision import DTYPES
 from models.transformer.backbone.pretrained import is_local, load_config, load_tokenizer
+from models.transformer.data.token_budget import spread
 from models.transformer.data.tokenization import encode
 from models.transformer.planning.memory import Memory, estimate
 from models.transformer.planning.preflight import resolve

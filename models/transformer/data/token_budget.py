@@ -1,0 +1,47 @@
+"""How a battle is cut to `max_length`: the budget of its three parts, and what of a part is kept."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# Of what is kept of a text, the share that is its beginning; the rest is its end.
+HEAD_SHARE = 2 / 3
+# Texts are cut to this many characters per token of max_length before tokenising: longer than nearly any token, so
+# that the budget is filled, and a 200 kB response does not cost its full length.
+CHARACTERS_PER_TOKEN = 12
+
+
+def spread(lengths: np.ndarray, shares: Sequence[float], budget: int) -> np.ndarray:
+    """How many tokens of each part are kept, shape (rows, parts), at most `budget` a row.
+
+    Each part gets at least its share of the budget. What a short part leaves over is divided among the longer ones
+    in proportion to their shares. At most `parts - 1` tokens of the budget stay unused while something is cut.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    weights = np.broadcast_to(np.asarray(shares, dtype=np.float64), lengths.shape)
+    kept = np.zeros_like(lengths)
+    for _ in range(lengths.shape[1]):
+        short = kept < lengths
+        left = budget - kept.sum(axis=1, keepdims=True)
+        weight = np.where(short, weights, 0.0)
+        total = weight.sum(axis=1, keepdims=True)
+        grant = np.floor(np.divide(left * weight, total, out=np.zeros_like(weight), where=total > 0) + 1e-9)
+        kept = np.minimum(lengths, kept + grant.astype(np.int64))
+    return kept
+
+
+def cut(ids: np.ndarray, keep: int, mark: np.ndarray) -> np.ndarray:
+    """The token ids shortened to `keep`: beginning and end are kept, `mark` replaces the middle."""
+    if len(ids) <= keep:
+        return ids
+    if keep <= len(mark) + 1:
+        return ids[:keep]
+    head = round((keep - len(mark)) * HEAD_SHARE)
+    tail = keep - len(mark) - head
+    return np.concatenate([ids[:head], mark, ids[len(ids) - tail :]])
+
+
+def shorten(text: str, max_length: int) -> str:
+    """The text before it is tokenised: beginning and end of one that cannot fit into `max_length` tokens."""
+    longest = CHARACTERS_PER_TOKEN * max_length
+    return text if len(text) <= longest else text[: longest * 2 // 3] + text[-(longest // 3) :]
