@@ -23,6 +23,8 @@ from models.transformer.engine.optimizer import page_again
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 
 Curve = list[dict[str, Any]]
+# Of the random generators that draw dropout: the CPU's, and one per card.
+RandomState = tuple[torch.Tensor, list[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,32 @@ class State:
     scaler: Any | None
 
 
+def random_state() -> RandomState:
+    """The state of the random generators that draw dropout."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+
+def set_random_state(random: RandomState) -> None:
+    """Puts `random_state` back; on another number of cards theirs stay, and the training is as valid."""
+    torch.set_rng_state(random[0])
+    if random[1] and len(random[1]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(random[1])
+
+
 def save(path: Path, state: State, curve: Curve) -> None:
     """Writes the state after `len(curve)` steps: under a temporary name, synced, then renamed over the last one.
 
     Where the weights are sharded all processes call it, as all have a part of the state; the main process writes.
     """
+    random, random_cuda = random_state()
     kept = {
         "libraries": _versions(),
         "trained": {name: fsdp.gather_full(value) for name, value in _trained(state.model)},
         "optimizer": fsdp.gather_optimizer_state(state.optimizer),
         "scheduler": state.scheduler.state_dict(),
         "scaler": None if state.scaler is None else state.scaler.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random": random,
+        "random_cuda": random_cuda,
         "curve": curve,
     }
     if not distributed.state().is_main_process:
@@ -80,10 +95,7 @@ def restore(path: Path, state: State, say: Callable[[str], None] = print) -> Cur
     state.scheduler.load_state_dict(kept["scheduler"])
     if state.scaler is not None and kept["scaler"] is not None:
         state.scaler.load_state_dict(kept["scaler"])
-    torch.set_rng_state(kept["random"])
-    # On another number of cards dropout goes on with other draws; the training itself is as valid.
-    if kept["random_cuda"] and len(kept["random_cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(kept["random_cuda"])
+    set_random_state((kept["random"], kept["random_cuda"]))
     curve: Curve = kept["curve"]
     return curve
 

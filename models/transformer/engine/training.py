@@ -19,6 +19,7 @@ from models.transformer.data.tokenization import Encoded
 from models.transformer.engine import checkpoint, distributed, fsdp, out_of_memory
 from models.transformer.engine.forward import Scorer
 from models.transformer.engine.fsdp import Sharded
+from models.transformer.engine.interrupts import Deferred
 from models.transformer.engine.optimizer import make_optimizer, warmup_then_cosine
 from models.transformer.engine.step import GradientStep
 from models.transformer.settings import Transformer
@@ -45,8 +46,9 @@ def train(
     `targets` (battles, 3) are vote probabilities in the original order, or with a teacher (battles, 2, 3). The loss
     (`engine.loss`) is averaged over the rows of an optimizer step, however it is cut into micro-batches. `evaluate` is
     called at the end of every epoch; its value (log loss on rows that are not trained on, in nats) goes into the curve,
-    and nothing is chosen by it. With a `checkpoint_path` a killed training goes on from that file, and one that has
-    ended is not repeated. Raises BadInput when the loss is not finite.
+    and nothing is chosen by it. With a `checkpoint_path` a killed training goes on from that file, one that is
+    interrupted (Ctrl-C, SIGTERM) is saved before it ends, and one that has ended is not repeated. Raises BadInput when
+    the loss is not finite.
 
     Of several processes each takes its part of every step's rows; DistributedDataParallel averages the gradients, so
     that the step is that of one process but for rounding and for dropout, which each process draws itself. With sharded
@@ -61,28 +63,63 @@ def train(
     saver = _Saver(checkpoint_path, optimization.state(), base.settings.checkpoint_minutes)
     curve = saver.restore()
     progress.skip(len(curve))
-    clock = time.perf_counter() - (curve[-1]["seconds"] if curve else 0.0)
     gradients = GradientStep.of(accelerator, optimization.prepared, base, encoded, targets)
     if accelerator.num_processes > 1:
         if not fsdp.active():
             gradients.try_longest(optimization.scorer, [step for steps in schedule for step in steps])
             optimization.optimizer.zero_grad()
         torch.manual_seed(seed + len(curve) + PRIME * accelerator.process_index)
-    for epoch, steps in enumerate(schedule):
-        if len(curve) >= ends[epoch]:
-            continue  # done before the training was resumed
-        base.model.train()
-        for rows, swapped in steps[len(curve) - ends[epoch] :]:
-            figures = optimization.step(gradients, rows, swapped, len(curve) + 1)
-            common = {"step": len(curve) + 1, "epoch": epoch + 1}
-            seconds = {"seconds": time.perf_counter() - clock, "valid_log_loss": None}
-            curve.append(common | figures | seconds)
-            progress.advance(1, f"loss {figures['loss']:.3f}")
-            # The end of an epoch is saved only together with its evaluation.
-            saver.save_if_due(curve, len(curve) < ends[epoch])
-        curve[-1]["valid_log_loss"] = evaluate(trained)
-        saver.save(curve)
+    saver.mark()
+    try:
+        _go_on(optimization, gradients, schedule, saver, curve, evaluate, progress)
+    except KeyboardInterrupt:
+        with Deferred():  # the same interrupt may reach this process by several ways
+            saver.save_interrupted(curve)
+        raise
     return trained, curve
+
+
+def _go_on(
+    optimization: "_Optimization",
+    gradients: GradientStep,
+    schedule: list[list[Step]],
+    saver: "_Saver",
+    curve: checkpoint.Curve,
+    evaluate: Callable[[LoadedBase], float | None],
+    progress: Progress,
+) -> None:
+    """Makes the steps of the schedule that `curve` does not have yet, and adds them to it."""
+    begin = time.perf_counter() - (curve[-1]["seconds"] if curve else 0.0)
+    several = optimization.accelerator.num_processes > 1
+    end = 0
+    for epoch, steps in enumerate(schedule):
+        end += len(steps)
+        left = end - len(curve)
+        if left < 0 or (left == 0 and curve[-1]["valid_log_loss"] is not None):
+            continue  # done before the training was resumed
+        optimization.base.model.train()
+        # One process leaves a step unfinished when a signal comes; several end together, between two steps.
+        with Deferred(several) as waiting:
+            for rows, swapped in steps[len(steps) - left :]:
+                began = time.perf_counter()
+                loss, computed = gradients.run(rows, swapped, len(curve) + 1, optimization.optimizer.zero_grad)
+                with Deferred():  # an update, its row of the curve and the state to save belong together
+                    common = {"step": len(curve) + 1, "epoch": epoch + 1, "loss": loss}
+                    figures = optimization.update(loss, len(curve) + 1)
+                    figures |= optimization.pace(gradients, rows, computed, time.perf_counter() - began)
+                    seconds = {"seconds": time.perf_counter() - begin, "valid_log_loss": None}
+                    curve.append(common | figures | seconds)
+                    saver.mark()
+                progress.advance(1, f"loss {loss:.3f}")
+                if several and distributed.any_of(waiting.came):
+                    saver.together = True
+                    break
+                # The end of an epoch is saved only together with its evaluation.
+                saver.save_if_due(curve, len(curve) < end)
+        if saver.together:
+            raise KeyboardInterrupt
+        curve[-1]["valid_log_loss"] = evaluate(optimization.trained)
+        saver.save(curve)
 
 
 class _Optimization:
@@ -107,11 +144,8 @@ class _Optimization:
         """What a checkpoint keeps."""
         return checkpoint.State(self.base.model, self.optimizer, self.scheduler, self.accelerator.scaler)
 
-    def step(self, gradients: GradientStep, rows: np.ndarray, swapped: np.ndarray, number: int) -> dict[str, Any]:
-        """Makes optimizer step `number`; its figures for the curve. Raises BadInput when the loss is not finite."""
-        began = time.perf_counter()
-        loss, computed = gradients.run(rows, swapped, number, self.optimizer.zero_grad)
-        tokens = int(gradients.encoded.lengths[rows].sum())
+    def update(self, loss: float, number: int) -> dict[str, Any]:
+        """Optimizer step `number` by the gradients of `loss`; its rate. Raises BadInput when the loss is not finite."""
         settings = self.base.settings
         if not math.isfinite(loss):
             raise BadInput(
@@ -123,17 +157,23 @@ class _Optimization:
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
+        return {"learning_rate": rate}
+
+    def pace(self, gradients: GradientStep, rows: np.ndarray, computed: float, seconds: float) -> dict[str, Any]:
+        """What a step of these rows took, for the curve; `computed` are its tokens with padding, of one process."""
+        tokens = int(gradients.encoded.lengths[rows].sum())
         return {
-            "loss": loss,
-            "learning_rate": rate,
-            "tokens_per_second": tokens / (time.perf_counter() - began),
+            "tokens_per_second": tokens / seconds,
             "padding": 1 - tokens / (computed * self.accelerator.num_processes),
             "memory_bytes": out_of_memory.memory_bytes(self.accelerator.device),
         }
 
 
 class _Saver:
-    """Writes checkpoints to a path, one every so many minutes and when asked to; without a path, none."""
+    """Writes checkpoints to a path, one every so many minutes and when asked to; without a path, none.
+
+    `together` says that all processes are between the same two steps.
+    """
 
     def __init__(self, path: Path | None, state: checkpoint.State, minutes: float) -> None:
         self._path, self._state, self._minutes = path, state, minutes
@@ -141,10 +181,25 @@ class _Saver:
         # Every process has a part of a sharded state.
         self._writes = distributed.state().is_main_process or self._sharded
         self._saved = time.monotonic()
+        self._random = checkpoint.random_state()
+        self.together = False
 
     def restore(self) -> list[dict[str, Any]]:
         """The curve of the checkpoint, whose state is put back; empty where there is none."""
         return [] if self._path is None else checkpoint.restore(self._path, self._state)
+
+    def mark(self) -> None:
+        """Remembers the random generators between two steps: an unfinished step has drawn some of its dropout."""
+        self._random = checkpoint.random_state()
+
+    def save_interrupted(self, curve: list[dict[str, Any]]) -> None:
+        """Saves the state between the last two steps, of a training that a signal ends."""
+        if self._path is None or (self._sharded and not self.together):  # the others are who knows where
+            return
+        checkpoint.set_random_state(self._random)
+        self.save(curve)
+        if self._writes and distributed.state().is_main_process:
+            print(f"{self._path}: saved after step {len(curve)}", flush=True)
 
     def save_if_due(self, curve: list[dict[str, Any]], allowed: bool) -> None:
         due = time.monotonic() - self._saved >= 60 * self._minutes

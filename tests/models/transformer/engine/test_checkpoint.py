@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,73 +12,23 @@ import pytest
 import torch
 
 from battles.files import file_hash
-from models.progress import Progress
-from models.transformer.backbone.loading import LoadedBase
-from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.base_model import open_base
-from models.transformer.data.tokenization import encode
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine import checkpoint
-from models.transformer.engine.training import count_steps, train
-from models.transformer.settings import Lora, Transformer
+from models.transformer.settings import Lora
 from oof.crossfit import CrossFit, crossfit
 from oof.model_store import ModelStore
 from oof.table import MEAN
-from tests.models.transformer.checkpoints import as_loaded, battles, load, settings
-
-CPU = torch.device("cpu")
-ROWS, STEPS = 24, 6
-LORA = Lora(rank=4, dropout=0.2)
-EVERY_STEP, EPOCH_ENDS_ONLY = 0.0, 1e9
-
-
-class Killed(BaseException):
-    """Not an Exception: nothing in between may catch it, as nothing catches a signal."""
-
-
-class Deadly(Progress):
-    """Ends the training after this many steps of this process."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__("training", STEPS)
-        self.left = after
-
-    def advance(self, units: int, note: str = "") -> None:
-        self.left -= units
-        if self.left < 0:
-            raise Killed
-
-
-def _base(path: Path, **changes: object) -> Transformer:
-    base = {"max_length": 72, "epochs": 2, "learning_rate": 3e-3, "warmup": 0.3, "checkpoint_minutes": EVERY_STEP}
-    return settings(path, **{**base, **changes})
-
-
-def _train(base: Transformer, checkpoint_path: Path | None, after: int = STEPS) -> tuple[dict[str, torch.Tensor], Any]:
-    """The trained parameters and the curve, without its clocks and memory."""
-    tokenizer = load_tokenizer(base)
-    encoded = encode(tokenizer, battles().head(ROWS), base)
-    targets = np.random.default_rng(0).dirichlet([1, 1, 1], ROWS)
-    assert count_steps(ROWS, base) == STEPS
-    model = load(base, 1, tokenizer.pad_token_id, CPU)
-
-    def evaluate(current: LoadedBase) -> float:
-        # As the real one does: evaluation mode, and a figure of the weights.
-        current.model.eval()
-        return float(sum(p.detach().double().sum() for p in current.model.parameters() if p.requires_grad))
-
-    loaded = as_loaded(model, base, tokenizer.pad_token_id)
-    _, curve = train(loaded, encoded, targets, 3, evaluate, Deadly(after), checkpoint_path)
-    kept = ("step", "epoch", "loss", "learning_rate", "padding", "valid_log_loss")
-    trained = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    return trained, [{name: row[name] for name in kept} for row in curve]
-
-
-def _assert_same(one: Any, other: Any) -> None:
-    assert one[1] == other[1]
-    assert one[0].keys() == other[0].keys()
-    assert all(torch.equal(value, other[0][name]) for name, value in one[0].items())
-
+from tests.models.transformer.checkpoints import battles
+from tests.models.transformer.engine.small_training import (
+    EPOCH_ENDS_ONLY,
+    LORA,
+    ROWS,
+    Killed,
+    assert_same,
+    run,
+    small_base,
+)
 
 # Only weights of 4,096 numbers or more have an 8-bit state, here those of the full fine-tune.
 KINDS = [
@@ -97,38 +46,38 @@ KINDS = [
 def test_killed_and_resumed_is_the_same_to_the_bit(
     checkpoints: dict[str, Path], tmp_path: Path, name: str, changes: dict[str, object]
 ) -> None:
-    base = _base(checkpoints[name], **changes)
-    undisturbed = _train(base, None)
-    _assert_same(_train(base, tmp_path / "whole.pt"), undisturbed)
+    base = small_base(checkpoints[name], **changes)
+    undisturbed = run(base, None)
+    assert_same(run(base, tmp_path / "whole.pt"), undisturbed)
     path = tmp_path / "killed.pt"
     # Before the first checkpoint, inside an epoch, at the end of one (before its validation), in the second.
     for after in (0, 2, 0, 1, 1):
         with pytest.raises(Killed):
-            _train(base, path, after)
-    _assert_same(_train(base, path), undisturbed)
+            run(base, path, after)
+    assert_same(run(base, path), undisturbed)
     # All trained: killed while it predicted.
-    _assert_same(_train(base, path, 0), undisturbed)
+    assert_same(run(base, path, 0), undisturbed)
 
 
 def test_without_minutes_in_between_it_goes_on_from_the_epoch(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    base = _base(checkpoints["roberta"], checkpoint_minutes=EPOCH_ENDS_ONLY)
+    base = small_base(checkpoints["roberta"], checkpoint_minutes=EPOCH_ENDS_ONLY)
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
-        _train(base, path, 2)
+        run(base, path, 2)
     assert not path.exists()
     with pytest.raises(Killed):
-        _train(base, path, 5)
+        run(base, path, 5)
     assert len(torch.load(path)["curve"]) == 3
-    _assert_same(_train(base, path, 3), _train(base, None))
+    assert_same(run(base, path, 3), run(base, None))
 
 
 def test_killed_in_the_middle_of_a_checkpoint_the_one_before_counts(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = _base(checkpoints["llama"], lora=LORA)
+    base = small_base(checkpoints["llama"], lora=LORA)
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
-        _train(base, path, 2)
+        run(base, path, 2)
     before = file_hash(path)
     whole = torch.save
 
@@ -140,19 +89,21 @@ def test_killed_in_the_middle_of_a_checkpoint_the_one_before_counts(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.torch, "save", half)
         with pytest.raises(Killed):
-            _train(base, path)
+            run(base, path)
     assert file_hash(path) == before
     # A signal, other than an exception, leaves the half file behind.
     left_over = tmp_path / ".checkpoint.pt.abc.tmp"
     left_over.write_bytes(path.read_bytes()[:1000])
-    _assert_same(_train(base, path), _train(base, None))
+    assert_same(run(base, path), run(base, None))
     assert not left_over.exists()
 
 
 def test_a_checkpoint_is_small(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     """Three numbers for each trained parameter; the frozen backbone is not in it."""
-    base = _base(checkpoints["llama"], lora=Lora(rank=1, target_modules=["v_proj"]), checkpoint_minutes=EPOCH_ENDS_ONLY)
-    trained, _ = _train(base, tmp_path / "checkpoint.pt")
+    base = small_base(
+        checkpoints["llama"], lora=Lora(rank=1, target_modules=["v_proj"]), checkpoint_minutes=EPOCH_ENDS_ONLY
+    )
+    trained, _ = run(base, tmp_path / "checkpoint.pt")
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["trained"].keys() == trained.keys()
     assert all("lora" in name or "score" in name for name in trained)
@@ -167,10 +118,10 @@ def test_a_checkpoint_that_cannot_be_taken_is_named_and_does_no_harm(
     capsys: pytest.CaptureFixture[str],
     damage: str,
 ) -> None:
-    base = _base(checkpoints["llama"], lora=LORA)
+    base = small_base(checkpoints["llama"], lora=LORA)
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(Killed):
-        _train(base, path, 3)
+        run(base, path, 3)
     content = path.read_bytes()
     if damage == "cut":
         path.write_bytes(content[: len(content) // 2])
@@ -182,10 +133,10 @@ def test_a_checkpoint_that_cannot_be_taken_is_named_and_does_no_harm(
         path.write_bytes(b"")
     elif damage == "another model":
         with pytest.raises(Killed):
-            _train(_base(checkpoints["llama"], lora=Lora(rank=2)), path, 3)
+            run(small_base(checkpoints["llama"], lora=Lora(rank=2)), path, 3)
     else:
         monkeypatch.setattr(checkpoint, "version", lambda name: "9.9")
-    _assert_same(_train(base, path), _train(base, None))
+    assert_same(run(base, path), run(base, None))
     said = capsys.readouterr().out
     assert said.count("the fold is trained from its beginning") == 1 + (damage == "another model")
     assert str(path) in said
@@ -215,7 +166,7 @@ here.cross(Path(sys.argv[1]), Path(sys.argv[2]))
 
 def cross(backbone_folder: Path, folder: Path) -> CrossFit:
     """Two folds of a base with LoRA and dropout, as the stage runs them."""
-    base = _base(backbone_folder, lora=LORA)
+    base = small_base(backbone_folder, lora=LORA)
     fit, _ = open_base("llama", base, TrainingSet.of(battles().head(ROWS)), None, folder)
     return crossfit(FOLDS, None, ModelStore(folder, {"of": "this test"}), fit)
 
