@@ -1,4 +1,4 @@
-"""The lines of README that load a saved fold with the stock libraries do so, and predict what the project does."""
+"""The documentation: every link leads somewhere, and the lines that load a saved fold predict what the project does."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", ["gemma2", "llama"])
-def test_the_lines_of_readme_give_a_folds_probabilities(tmp_path: Path, name: str) -> None:
+def test_the_documented_lines_give_a_folds_probabilities(tmp_path: Path, name: str) -> None:
     base = settings(make_checkpoint(tmp_path, name), max_length=192, learning_rate=1e-1)
     folder = tmp_path / "fold-0"
     folder.mkdir()
@@ -31,8 +31,8 @@ def test_the_lines_of_readme_give_a_folds_probabilities(tmp_path: Path, name: st
 
 
 def _run(folder: Path, texts: tuple[str, ...]) -> np.ndarray:
-    """`probabilities` of README's Python block, its folder and its texts exchanged for these."""
-    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """`probabilities` of the Python block, its folder and its texts exchanged for these."""
+    block = re.search(r"```python\n(.*?)```", (ROOT / "docs/training.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block is not None
     lines, folders = re.subn(r'folder = ".*"', f"folder = {str(folder)!r}", block[1])
     lines, changed = re.subn("prompt, a, b = .*", lambda _: f"prompt, a, b = {texts!r}", lines)
@@ -40,3 +40,22 @@ def _run(folder: Path, texts: tuple[str, ...]) -> np.ndarray:
     names: dict[str, torch.Tensor] = {}
     exec(lines, names)
     return names["probabilities"].detach().double().numpy()
+
+
+def _pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in _anchors(target), link
