@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
-VARIABLES := PROFILE RUN TRAIN TEST TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
+VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -47,6 +47,7 @@ help:
 	@echo 'make test | lint | bench | torture | clean RUN=name'
 	@echo
 	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
+	@echo '           FORMAT=auto|competition|arena-33k|arena-55k|arena-100k|arena-140k|mt-bench|wsdm of TRAIN and TEST'
 	@echo '           NPROC=n processes of a base, one per GPU  LAUNCH="accelerate launch … -m" starts them another way'
 	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'
 	@echo '           SET="section.key=value ..."  overrides params.yaml, e.g. SET="stack.trials=50 tfidf.seed=1"'

@@ -28,20 +28,22 @@ class RowError(ValueError):
 
     def __init__(self, column: str, problem: str) -> None:
         super().__init__(f"column {column}: {problem}")
+        self.column = column
 
 
-def missing_columns(names: Sequence[str], voted: bool) -> str:
-    """Why the columns `names` do not make a training (`voted`) or a test file, in one line; empty when they do."""
+def missing_columns(names: Sequence[str], needed: Sequence[str], voted: bool) -> str:
+    """Why the columns `names` do not hold all that a training (`voted`) or a test file needs, in one line; empty when
+    they do."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         return f"column {shown(twice[0])} occurs twice; keep one"
-    missing = [name for name in (TRAINING_COLUMNS if voted else TEST_COLUMNS) if name not in names]
+    missing = [name for name in needed if name not in names]
     if not missing:
         return ""
     line = f"column{'s'[: len(missing) > 1]} {', '.join(missing)} missing, found {shown(', '.join(names), 160)}; "
     if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
         return line + "separate the fields with commas"
-    if voted and set(missing) <= set(WINNERS):
+    if voted and set(missing) <= {*WINNERS, "winner"}:
         return line + "a training file needs the votes; battles without votes go into the test file (TEST=)"
     return line + ("add them with exactly these names" if len(missing) > 1 else "add it with exactly this name")
 

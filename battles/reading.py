@@ -1,24 +1,12 @@
-"""Reading user battles: CSV, JSON Lines and Parquet, plain or compressed, through one validator."""
+"""Reading user battles, whatever their format: through one validator into the battles table."""
 
-import csv
-import gzip
-import io
-import itertools
-import json
-import lzma
-import struct
-import sys
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from battles.archives import inner_name, opened
 from battles.checks import (
     TEST_COLUMNS,
     TRAINING_COLUMNS,
@@ -29,209 +17,130 @@ from battles.checks import (
     check_shares,
     check_text,
     check_votes,
-    is_utf8,
-    missing_columns,
-    shown,
-    unique_keys,
 )
-from battles.errors import BadInput
+from battles.errors import BadInput, shown
+from battles.formats import AUTO, Format, check_name, find, missing
+from battles.raw_rows import Row, files_of, raw_rows
 from battles.schema import ID, MODELS, TEXTS, WINNERS
 
-_KINDS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-_FIX_KIND = "use .csv or .jsonl (each may end in .gz or .zip) or .parquet"
-_DAMAGED = (
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    gzip.BadGzipFile,
-    zipfile.BadZipFile,
-    NotImplementedError,
-)
-_FIX_UTF8 = "save the file as UTF-8, and a lone surrogate as a JSON escape"
-_BATCH_ROWS = 2048
 
-Row = dict[str, Any]
+def read_battles(path: str | Path, voted: bool, soft: bool = False, format: str = AUTO) -> pd.DataFrame:
+    """The battles table (`battles.schema`) of a user's file, or of a folder of files, in their order.
 
-
-def read_battles(path: str | Path, voted: bool, soft: bool = False) -> pd.DataFrame:
-    """The battles table (`battles.schema`) of a user's file, in the file's order.
-
-    `voted` asks for a training file with all nine columns; with `soft` its winners may be probabilities (float64). A
-    test file needs `id`, `prompt`, `response_a` and `response_b`; its model names are kept when it has both columns,
-    its winners are never read. Other columns are dropped. Texts are kept exactly; ids are kept as text. Raises
-    BadInput, in one line that names file, row (the first battle is row 1), id, column, value and fix, for anything
-    that is not a valid battle.
+    `voted` asks for a training file; with `soft` its winners may be probabilities (float64). A test file needs ids and
+    texts; its model names are kept when it has both columns, its winners are never read. Other columns are dropped.
+    `format` is a name of `battles.formats`. Texts are kept exactly; ids are kept as text. Raises BadInput, in one line
+    that names file, row (the first battle is row 1), id, column, value and fix, for anything that is not a valid
+    battle.
     """
-    path = Path(path)
-    columns: dict[str, list[Any]] = {}
-    first_row: dict[str, int] = {}
-    named_models = False
-    for number, row in enumerate(_rows(path, voted), 1):
-        if number == 1:
-            named_models = all(name in row for name in MODELS)
-        try:
-            checked = _checked(row, voted, named_models, soft)
-        except RowError as problem:
-            named = "" if row.get(ID) in (None, "") else f", id {shown(row[ID], 40)}"
-            raise BadInput(f"{path}: row {number}{named}, {problem}") from None
-        earlier = first_row.setdefault(checked[ID], number)
-        if earlier != number:
-            raise BadInput(
-                f"{path}: row {number}, id {shown(checked[ID], 40)}, column {ID}: row {earlier} has the same id; "
-                "give every battle its own"
-            )
-        for name, value in checked.items():
-            columns.setdefault(name, []).append(value)
-    if not first_row:
-        raise BadInput(f"{path}: no battles, only a header or blank lines; give a file with at least one row")
-    if are_float_ids(columns[ID]):
-        raise BadInput(
-            f"{path}: row 1, id {shown(columns[ID][0], 40)}, column {ID}: every id is a whole number with a decimal "
-            "point, so a program has turned integers into floats; write the ids as integers"
-        )
-    # Column by column, so that the Python strings of a big file are let go as their Arrow copy is made.
-    winners = "float64" if soft else "int8"
-    types = {name: winners if name in WINNERS else "str" for name in columns}
-    return pd.DataFrame({name: pd.Series(columns.pop(name), dtype=types[name]) for name in types})
+    check_name(format)
+    table = _Table(voted, soft, format)
+    for file in files_of(Path(path)):
+        table.add(str(file), raw_rows(file, table.select(str(file))))
+    return table.finished(str(path))
 
 
-def _checked(row: Row, voted: bool, named_models: bool, soft: bool) -> Row:
-    """A row of the battles table from a raw row. Raises RowError."""
-    checked: Row = {ID: check_id(row.get(ID))}
-    for name in TRAINING_COLUMNS if voted else TEST_COLUMNS:
-        if name not in row:
-            raise RowError(name, "missing in this row; every row needs it")
-    if named_models:
-        checked |= {name: check_model(name, row.get(name)) for name in MODELS}
-    checked |= {name: check_text(name, row[name]) for name in TEXTS}
-    if voted:
-        checked |= dict(zip(WINNERS, check_shares(row) if soft else check_votes(row), strict=True))
-    return checked
+def battles_of(rows: Iterable[Row], source: str, voted: bool = False, format: str = AUTO) -> pd.DataFrame:
+    """`read_battles` for rows that are there already, as a frame's or a stream's; `source` names them in refusals.
 
+    The columns are those of the first row.
+    """
+    check_name(format)
+    table = _Table(voted, False, format)
+    select = table.select(source)
 
-def _rows(path: Path, voted: bool) -> Iterator[Row]:
-    """The raw rows of a file of any known format. Raises BadInput for what cannot be read as that format."""
-    if not path.is_file():
-        problem = "is a folder, not a file" if path.is_dir() else "no such file"
-        raise BadInput(f"{path}: {problem}; give the path of a file of battles")
-    if path.stat().st_size == 0:
-        raise BadInput(f"{path}: the file is empty; give a file with a header and at least one row")
-    try:
-        read = {"csv": _csv_rows, "jsonl": _jsonl_rows, "parquet": _parquet_rows}[_kind(path)]
-        yield from read(path, voted)
-    except _DAMAGED as error:
-        raise BadInput(f"{path}: damaged or cut off ({str(error)[:160]}); copy or download it again") from None
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be read ({' '.join(str(error.strerror or error).split())[:160]}); check the file"
-        ) from None
-
-
-def _kind(path: Path) -> str:
-    """The format: `csv`, `jsonl` or `parquet`, by the name of the file or of the one file in the archive."""
-    name = inner_name(path)
-    packed = name != path.name
-    kind = _KINDS.get(Path(name).suffix.lower())
-    if kind is None or (packed and kind == "parquet"):
-        raise BadInput(f"{path}: unknown kind of file{f' inside, {shown(name)}' * packed}; {_FIX_KIND}")
-    return kind
-
-
-def _csv_rows(path: Path, voted: bool) -> Iterator[Row]:
-    csv.field_size_limit(sys.maxsize)  # the default of 128 kB is smaller than some responses
-    with opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(text, strict=True)
-        number = 0
-        try:
-            header = next(reader, [])
-            if not all(map(is_utf8, header)):
-                raise BadInput(f"{path}: the header {shown(','.join(header))} is not UTF-8; {_FIX_UTF8}")
-            _refuse_missing(path, header, voted)
-            for fields in reader:
-                if not fields:
-                    continue
-                number += 1
-                if len(fields) != len(header):
-                    raise BadInput(
-                        f"{path}: row {number}, id {shown(fields[0], 40)}: {len(fields)} fields, the header has "
-                        f"{len(header)}; put texts into double quotes and double the quotes inside them"
-                    )
-                _refuse_not_utf8(path, number, header, fields)
-                yield dict(zip(header, fields, strict=True))
-        except csv.Error as error:
-            raise BadInput(
-                f"{path}: row {number + 1}: not valid CSV ({error}); put texts into double quotes, double the quotes "
-                "inside them, and check that the file is whole"
-            ) from None
-
-
-def _refuse_not_utf8(path: Path, number: int, header: Sequence[str], fields: Sequence[str]) -> None:
-    # Bytes that are no UTF-8 were decoded to lone surrogates, which a CSV cannot hold otherwise.
-    for name, field in zip(header, fields, strict=True):
-        if not is_utf8(field):
-            column = shown(name).strip("'")
-            raise BadInput(
-                f"{path}: row {number}, id {shown(fields[header.index(ID)], 40)}, column {column}: "
-                f"{shown(field)} is not UTF-8; {_FIX_UTF8}"
-            )
-
-
-def _jsonl_rows(path: Path, voted: bool) -> Iterator[Row]:
-    number = 0
-    with opened(path) as file:
-        # Bytes end a line at \n only; text would end it at U+2028 and its like too.
-        for line in file:
-            if not line.strip(b"\xef\xbb\xbf \t\r\n"):
-                continue
-            number += 1
-            try:
-                row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique_keys)
-            except RowError as problem:
-                raise BadInput(f"{path}: row {number}, {problem}") from None
-            except UnicodeDecodeError as error:
-                raise BadInput(f"{path}: row {number}: not UTF-8 ({error.reason}); {_FIX_UTF8}") from None
-            except (ValueError, RecursionError) as error:
-                raise BadInput(f"{path}: row {number}: not JSON ({error}); write one JSON object per line") from None
-            if not isinstance(row, dict):
-                raise BadInput(f"{path}: row {number}: {shown(row)} is not an object; write one JSON object per line")
-            if number == 1:
-                _refuse_missing(path, list(row), voted)
+    def checked() -> Iterator[Row]:
+        for number, row in enumerate(rows):
+            if number == 0:
+                select(list(row))
             yield row
 
-
-def _parquet_rows(path: Path, voted: bool) -> Iterator[Row]:
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _refuse_missing(path, names, voted)
-            wanted = [name for name in (TRAINING_COLUMNS if voted else (ID, *MODELS, *TEXTS)) if name in names]
-            first = 1
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-                yield from _batch_rows(path, batch, first)
-                first += batch.num_rows
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise BadInput(f"{path}: not a readable Parquet file ({line[:160]}); write it again") from None
+    table.add(source, checked())
+    return table.finished(source)
 
 
-def _batch_rows(path: Path, batch: pa.RecordBatch, first: int) -> list[Row]:
-    """The rows of a batch that begins with row `first`. Raises BadInput for a value that Python cannot hold."""
-    try:
-        return batch.to_pylist()
-    except (ValueError, OverflowError):
-        # Parquet does not check that strings are UTF-8, nor that dates are in Python's range.
-        for row, name in itertools.product(range(batch.num_rows), batch.schema.names):
+@dataclass
+class _Table:
+    """A battles table as it grows, column by column."""
+
+    voted: bool
+    soft: bool
+    format: str
+    kind: Format | None = None
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    first_row: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def select(self, source: str) -> Any:
+        """The function that settles a file's format by its columns and returns those to read."""
+
+        def selected(names: Sequence[str]) -> Sequence[str]:
+            self.kind = find(self.format, names)
+            problem = missing(self.kind, names, self.voted)
+            if problem:
+                raise BadInput(f"{source}: {problem}")
+            return self.kind.wanted(names, self.voted)
+
+        return selected
+
+    def add(self, source: str, rows: Iterable[Row]) -> None:
+        """Adds the rows of one file; raises BadInput for one that is no valid battle."""
+        named_models = False
+        for number, raw in enumerate(rows, 1):
+            if number == 1:
+                named_models = all(name in raw for name in MODELS)
             try:
-                batch.column(name)[row].as_py()
-            except (ValueError, OverflowError) as error:
-                problem = " ".join(str(error).split())[:160]
-                fix = "write the column as UTF-8 text" if isinstance(error, UnicodeDecodeError) else "write it again"
-                raise BadInput(f"{path}: row {first + row}, column {name}: unreadable ({problem}); {fix}") from None
-        raise
+                checked = self._checked(raw, number, named_models)
+            except RowError as problem:
+                named = next((raw[name] for name in (ID, "question_id") if raw.get(name) not in (None, "")), None)
+                said = "" if named is None else f", id {shown(named, 40)}"
+                raise BadInput(f"{source}: row {number}{said}, {problem}{self._hint(number, problem)}") from None
+            earlier, row = self.first_row.setdefault(checked[ID], (source, number))
+            if (earlier, row) != (source, number):
+                where = f"row {row}" if earlier == source else f"row {row} of {earlier}"
+                raise BadInput(
+                    f"{source}: row {number}, id {shown(checked[ID], 40)}, column {ID}: {where} has the same id; "
+                    "give every battle its own"
+                )
+            for name, value in checked.items():
+                self.columns.setdefault(name, []).append(value)
 
+    def _checked(self, raw: Row, number: int, named_models: bool) -> Row:
+        """A row of the battles table from a raw row. Raises RowError."""
+        assert self.kind is not None  # `select` was called with the columns before any row was read
+        try:
+            row = self.kind.convert(raw, number, self.voted)
+        except KeyError as error:
+            raise RowError(str(error.args[0]), "missing in this row; every row needs it") from None
+        checked: Row = {ID: check_id(row.get(ID))}
+        for name in TRAINING_COLUMNS if self.voted else TEST_COLUMNS:
+            if name not in row:
+                raise RowError(name, "missing in this row; every row needs it")
+        if named_models:
+            checked |= {name: check_model(name, row.get(name)) for name in MODELS}
+        checked |= {name: check_text(name, row[name]) for name in TEXTS}
+        if self.voted:
+            checked |= dict(zip(WINNERS, check_shares(row) if self.soft else check_votes(row), strict=True))
+        return checked
 
-def _refuse_missing(path: Path, names: Sequence[str], voted: bool) -> None:
-    problem = missing_columns(names, voted)
-    if problem:
-        raise BadInput(f"{path}: {problem}")
+    def _hint(self, number: int, problem: RowError) -> str:
+        """What a file of plain texts without votes needs: nothing but its columns' names could tell it apart."""
+        plain = self.format == AUTO and not self.voted and number == 1 and problem.column in TEXTS
+        return "; texts that are no lists: FORMAT=wsdm" if plain else ""
+
+    def finished(self, source: str) -> pd.DataFrame:
+        """The table of all rows; raises BadInput where there is none."""
+        if not self.first_row:
+            raise BadInput(f"{source}: no battles, only a header or blank lines; give a file with at least one row")
+        columns = self.columns
+        if are_float_ids(columns[ID]):
+            raise BadInput(
+                f"{source}: row 1, id {shown(columns[ID][0], 40)}, column {ID}: every id is a whole number with a "
+                "decimal point, so a program has turned integers into floats; write the ids as integers"
+            )
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise BadInput(f"{source}: only some of its files name the models; give all of them {' and '.join(MODELS)}")
+        # Column by column, so that the Python strings of a big file are let go as their Arrow copy is made.
+        winners = "float64" if self.soft else "int8"
+        types = {name: winners if name in WINNERS else "str" for name in columns}
+        return pd.DataFrame({name: pd.Series(columns.pop(name), dtype=types[name]) for name in types})

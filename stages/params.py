@@ -48,7 +48,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     arguments = parser((__doc__ or "").splitlines()[0])
     arguments.add_argument("--params", default="params.yaml", type=Path)
-    for name in ("profile", "train", "test", "folds", "overrides", "table", "bases", "features"):
+    for name in ("profile", "train", "test", "format", "folds", "overrides", "table", "bases", "features"):
         variable = "SET" if name == "overrides" else name.upper()
         arguments.add_argument(f"--{name}", default=variables.given(variable))
     for name in ("ALLOW_SUSPECT", "AGAIN"):

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from battles.errors import BadInput
 from battles.files import read_table
 from battles.paths import RunPaths
 from battles.reading import read_battles
 from models.base_kinds import base_settings
+from models.transformer.data.training_set import TrainingSet
 from models.transformer.library_warnings import quiet
 from models.transformer.settings import Tiny, TinyBackbone, Transformer
 from stages.common import guarded, has_test, parser, section, stamp
@@ -47,7 +46,7 @@ def main() -> None:
             continue
         learns = battles
         if settings.extra_train is not None:
-            learns = pd.concat([battles, read_battles(settings.extra_train, voted=True, soft=True)], ignore_index=True)
+            learns = TrainingSet.of(battles, read_battles(settings.extra_train, voted=True, soft=True)).battles
         wanted = folds_count if stamps[name]["folds"] is None else len(stamps[name]["folds"])
         rows = plan.Rows(len(battles), test, folds_count, wanted, len(learns) - len(battles))
         try:

@@ -5,6 +5,7 @@ import pandas as pd
 
 from battles.files import read_table, write_table
 from battles.folds import fold_hash, make_folds
+from battles.formats import AUTO
 from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, turns
@@ -29,7 +30,7 @@ def main() -> None:
 
 def _prepare_test(run: str) -> None:
     source = stamp(run, "test")["test"]
-    test = read_battles(source["path"], voted=False)
+    test = read_battles(source["path"], voted=False, format=source.get("format", AUTO))
     path = RunPaths(run).battles / "test.parquet"
     write_table(path, test, {"source_sha256": source_hash(source)})
     print(f"test: {_described(test)}")
@@ -39,11 +40,12 @@ def _prepare_train(run: str) -> None:
     settings, _ = section(run, "prepare", Prepare)
     inputs, folder = stamp(run, "inputs"), RunPaths(run).battles
     # The split is made before anything is written.
-    train = read_battles(inputs["train"]["path"], voted=True)
+    source = inputs["train"]
+    train = read_battles(source["path"], voted=True, format=source.get("format", AUTO))
     folds = make_folds(train, settings.folds, settings.seed)
     test_ids = read_table(folder / "test.parquet", columns=[ID])[ID] if has_test(run) else None
 
-    split = {"fold_hash": fold_hash(folds), "source_sha256": source_hash(inputs["train"])}
+    split = {"fold_hash": fold_hash(folds), "source_sha256": source_hash(source)}
     write_table(folder / "train.parquet", train, split)
     write_table(folder / "folds.parquet", folds, split | settings.model_dump())
     print(_summary(train, test_ids, folds))

@@ -22,6 +22,7 @@ class Call:
     profile: str = ""
     train: str = ""
     test: str = ""
+    format: str = ""
     overrides: str = ""
     table: str = ""
     bases: str = ""
@@ -34,7 +35,7 @@ class Call:
         The words of SET are added to the earlier ones.
         """
         # Battles and tables are never mixed: a run of the other source is refused by name.
-        other = ("train", "test") if self.table else ("table", "bases", "features") if self.train else ()
+        other = ("train", "test", "format") if self.table else ("table", "bases", "features") if self.train else ()
         earlier = replace(earlier, **dict.fromkeys(other, ""))
         merged = {field.name: getattr(self, field.name) or getattr(earlier, field.name) for field in fields(self)}
         return replace(Call(**merged), overrides=merge_overrides(earlier.overrides, self.overrides))

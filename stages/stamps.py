@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from battles.errors import BadInput
-from battles.files import content_hash, file_hash
+from battles.files import content_hash, file_hash, file_hashes
+from battles.formats import AUTO, check_name
 from battles.paths import RunPaths
+from battles.raw_rows import files_of
 from battles.settings import Prepare, Section
 from models.base_kinds import predictive
 from models.transformer.settings import Transformer
@@ -50,8 +52,10 @@ def _add_bases(stamps: Stamps, sections: dict[str, Section], wanted: list[int] |
     """Adds to the stamp of every base the folds to run and what its models depend on."""
     teachers = config.teachers(sections)
     own = {"version": VERSIONS["sample"], **stamps["sample"]["settings"]}
+    train = stamps["inputs"]["train"]
     battles = {
-        "source": stamps["inputs"]["train"]["sha256"] or own,
+        "source": train["sha256"] or own,
+        **({"format": train["format"]} if "format" in train else {}),
         "prepare": {"version": VERSIONS["prepare"], **stamps["prepare"]["settings"]},
     }
 
@@ -61,7 +65,8 @@ def _add_bases(stamps: Stamps, sections: dict[str, Section], wanted: list[int] |
         needs: dict[str, Any] = {"version": VERSIONS[kind], "settings": predictive(base), "battles": battles}
         if isinstance(base, Transformer):
             if base.extra_train is not None:
-                needs["extra_train"] = _input(f"{name}.extra_train", base.extra_train)["sha256"]
+                sha256 = _input(f"{name}.extra_train", base.extra_train)["sha256"]
+                needs["extra_train"] = {"sha256": sha256, "prompts": "new"}
             if base.backbone.startswith(f"{config.tiny_root(run)}/"):
                 needs["tiny"] = {"version": VERSIONS["tiny"], **stamps["tiny"]["settings"]}
         if name in teachers:
@@ -91,13 +96,17 @@ def _battles(
         if value := getattr(call, variable):
             fix = '; the run\'s own are chosen by SET="run.bases=[…]"' if variable == "bases" else ""
             raise BadInput(f"{variable.upper()}: {value} is given without TABLE{fix}")
+    check_name(call.format or AUTO)
     if call.train:
+        # The format is the files' own business unless it is asked for.
+        asked = {} if call.format in ("", AUTO) else {"format": call.format}
         test = _kept_input("TEST", call.test, paths.battles / "test.parquet", paths.params / "test.json")
         train = _kept_input("TRAIN", call.train, paths.battles / "train.parquet", paths.params / "inputs.json")
-        return {"train": train, "table": None}, test
+        return {"train": {**(train or {}), **asked}, "table": None}, test and {**test, **asked}
     if run.source == "sample":
-        if call.test:
-            raise BadInput(f"TEST: {call.test} is given without TRAIN; give both, or neither for the embedded sample")
+        for variable, value in (("TEST", call.test), ("FORMAT", call.format)):
+            if value:
+                raise BadInput(f"{variable}: {value} is given without TRAIN; leave it out for the embedded sample")
         train, test = ({"path": f"{paths.truth.parent}/{kind}.csv", "sha256": None} for kind in ("train", "test"))
         return {"train": train, "table": None}, test
     raise BadInput(
@@ -108,7 +117,8 @@ def _battles(
 
 def _table(call: Call, folds: str) -> dict[str, Any]:
     """Predictions made elsewhere instead of battles."""
-    for variable, value in (("train", call.train), ("test", call.test), ("folds", folds)):
+    given = {"train": call.train, "test": call.test, "format": call.format, "folds": folds}
+    for variable, value in given.items():
         if value:
             raise BadInput(f"{variable.upper()}: {value} is given beside TABLE; give one of the two")
     bases, features = _names(call.bases), _names(call.features)
@@ -126,15 +136,17 @@ def _kept_input(variable: str, path: str, prepared: Path, stamp: Path) -> dict[s
     """A file of battles; one that is gone since it was prepared is not needed any more."""
     if not path:
         return None
-    if not Path(path).is_file() and prepared.exists():
+    if not Path(path).exists() and prepared.exists():
         earlier = config.read_stamp(stamp)
         known = earlier.get(variable.lower())
         if known and known["path"] == path:
-            return dict(known)
+            return {key: known[key] for key in ("path", "sha256")}
     return _input(variable, path)
 
 
 def _input(variable: str, path: str) -> dict[str, Any]:
+    if Path(path).is_dir():  # the files of one table
+        return {"path": path, "sha256": content_hash(file_hashes(Path(path), [f.name for f in files_of(Path(path))]))}
     if not Path(path).is_file():
         raise BadInput(f"{variable}: {path}: no such file")
     return {"path": path, "sha256": file_hash(path)}

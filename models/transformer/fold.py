@@ -53,11 +53,11 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
     settings, process = context.settings, distributed.state()
     seed = settings.seed + number
     title = f"{context.name} {folder.name.replace('-', ' ')}"
-    rows = context.training_set.choose(number, train_rows, valid_rows, settings, seed)
+    rows = context.training_set.choose(number, train_rows, settings, seed)
     if context.training_set.has_extra and process.is_main_process:
         print(
-            f"{title}: learns from {rows.extra} extra battles; {rows.extra_left_out} left out, as their prompts are "
-            "scored"
+            f"{title}: learns from {rows.extra} extra battles; {context.training_set.left_out} left out, as battles of "
+            "the run have their prompts"
         )
     pad = context.tokenizer.pad_token_id
     # A backbone that outgrows a GPU comes to it in parts.

@@ -100,8 +100,9 @@ class Transformer(Section):
     teacher: Teacher | None = Field(None, description="another base to learn from beside the votes")
     extra_train: str | None = Field(
         None,
-        description="file of further battles to learn from, never scored; winner columns may hold probabilities, which "
-        "must come from models that saw none of the run's votes; battles whose prompt is scored are left out",
+        description="file of further battles to learn from, in any format, never scored; winner columns may hold "
+        "probabilities, which must come from models that saw none of the run's votes; battles whose prompt one of the "
+        "run's battles has are left out",
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
         "adamw", description="8-bit moments (Dettmers et al. 2021, arXiv:2110.02861); paged: they may leave the GPU"

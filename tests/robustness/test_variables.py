@@ -12,8 +12,8 @@ from battles.settings import Sample
 from tests.project import Project, copy_project
 
 VARIABLES = (
-    *("PROFILE", "RUN", "TRAIN", "TEST", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT", "AGAIN"),
-    *("WORKERS", "NPROC", "STORAGE"),
+    *("PROFILE", "RUN", "TRAIN", "TEST", "FORMAT", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT"),
+    *("AGAIN", "WORKERS", "NPROC", "STORAGE"),
 )
 PAYLOADS = (
     "$(shell touch canary)",

@@ -171,6 +171,42 @@ def test_a_run_remembers_what_it_was_called_with(monkeypatch: pytest.MonkeyPatch
     assert json.loads(Path("battles/r/params/tfidf.json").read_text())["folds"] is None
 
 
+def test_a_run_remembers_the_format_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("test.csv").write_text("battles to predict")
+    _call(monkeypatch, *USER, "--test", "test.csv", "--format", "wsdm")
+    for words in ((), ("--format", "wsdm"), ("--overrides", "")):
+        assert set(_call(monkeypatch, *words).values()) == {1}, words
+    stamps = {
+        name: json.loads(Path(f"battles/r/params/{name}.json").read_text()) for name in ("inputs", "test", "tfidf")
+    }
+    assert stamps["inputs"]["train"]["format"] == stamps["test"]["test"]["format"] == "wsdm"
+    assert stamps["tfidf"]["depends_on"]["battles"]["format"] == "wsdm"
+    # A format that is found is the files' own business: it stands in no stamp, so no earlier run changes.
+    _call(monkeypatch, "--format", "auto")
+    assert "format" not in json.loads(Path("battles/r/params/inputs.json").read_text())["train"]
+    with pytest.raises(BadInput, match=r"FORMAT: 'arena'; choose one of auto, competition, "):
+        _call(monkeypatch, "--format", "arena")
+
+
+def test_a_format_is_of_battles(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match="FORMAT: wsdm is given without TRAIN"):
+        _call(monkeypatch, "--profile", "own", "--format", "wsdm")
+    with pytest.raises(BadInput, match="FORMAT: wsdm is given beside TABLE"):
+        _call(monkeypatch, "--profile", "user", "--table", "train.csv", "--bases", "one", "--format", "wsdm")
+
+
+def test_a_folder_of_files_is_one_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("shards").mkdir()
+    for name in ("a.parquet", "b.parquet"):
+        Path("shards", name).write_text(name)
+    _call(monkeypatch, "--profile", "user", "--train", "shards")
+    Path("shards/README.md").write_text("no battles")
+    assert set(_call(monkeypatch).values()) == {1}
+    Path("shards/b.parquet").write_text("others")
+    with pytest.raises(BadInput, match="TRAIN: shards holds other battles"):
+        _call(monkeypatch)
+
+
 def test_a_new_test_file_is_in_no_bases_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("test.csv").write_text("battles to predict")
     _call(monkeypatch, *USER, "--test", "test.csv")

@@ -21,22 +21,22 @@ class FoldRows:
     """What one model learns from, as positions into `TrainingSet.battles`.
 
     `targets` of `train_rows` are vote probabilities (rows, 3), or with a teacher (rows, 2, 3): votes and the teacher's.
-    A scalar head is calibrated on `calibration_rows`. `extra` battles are among the train rows, `extra_left_out` not.
+    A scalar head is calibrated on `calibration_rows`. `extra` battles are among the train rows.
     """
 
     train_rows: np.ndarray
     targets: np.ndarray
     calibration_rows: np.ndarray
     extra: int
-    extra_left_out: int
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The run's voted battles and after them the extra ones, which are never scored.
+    """The run's voted battles and after them the extra ones of other prompts, which are never scored.
 
     `votes` (battles, 3) may be probabilities for extra battles; `labels` (voted,) are the class numbers of the run's
-    own. `teacher_probabilities` (models, voted, 3) are by number of the model that learns from them.
+    own. `teacher_probabilities` (models, voted, 3) are by number of the model that learns from them. `left_out` counts
+    the extra battles that are not there, as a battle of the run has their prompt.
     """
 
     battles: pd.DataFrame
@@ -44,43 +44,43 @@ class TrainingSet:
     labels: np.ndarray
     prompts: np.ndarray
     teacher_probabilities: np.ndarray | None
+    left_out: int = 0
 
     @classmethod
     def of(
         cls, battles: pd.DataFrame, extra: pd.DataFrame | None = None, teacher_probabilities: np.ndarray | None = None
     ) -> "TrainingSet":
-        every_battle = battles if extra is None else pd.concat([battles, extra], ignore_index=True)
-        prompts = np.array([prompt_key(prompt) for prompt in turns(every_battle["prompt"])])
+        prompts = _prompt_keys(battles)
+        every_battle, left_out = battles, 0
+        if extra is not None:
+            new = of_new_prompts(extra, prompts)
+            every_battle, left_out = pd.concat([battles, new], ignore_index=True), len(extra) - len(new)
+            prompts = np.concatenate([prompts, _prompt_keys(new)])
         votes = every_battle[list(WINNERS)].to_numpy(dtype=np.float64)
-        return cls(every_battle, votes, labels(battles), prompts, teacher_probabilities)
+        return cls(every_battle, votes, labels(battles), prompts, teacher_probabilities, left_out)
 
     @property
     def has_extra(self) -> bool:
-        """Whether there are battles beside the run's own."""
-        return len(self.votes) > len(self.labels)
+        """Whether battles were given beside the run's own."""
+        return len(self.votes) > len(self.labels) or self.left_out > 0
 
-    def choose(
-        self, number: int, train_rows: np.ndarray, valid_rows: np.ndarray, settings: Transformer, seed: int
-    ) -> FoldRows:
-        """What model `number` learns from: of the run's battles `train_rows` only, and all extra ones that are allowed.
+    def choose(self, number: int, train_rows: np.ndarray, settings: Transformer, seed: int) -> FoldRows:
+        """What model `number` learns from: of the run's battles `train_rows` only, and all extra ones.
 
-        An extra battle whose prompt occurs among `valid_rows` (or among those calibrated on) is left out. Raises
-        BadInput when the teacher has no row for a battle.
+        Raises BadInput when the teacher has no row for a battle.
         """
         held = np.zeros(len(train_rows), dtype=bool)
         if settings.objective == "mse":
             held = hold_out(self.prompts[train_rows], seed)
         own, calibration_rows = train_rows[~held], train_rows[held]
         extra = np.arange(len(self.labels), len(self.votes))
-        scored_prompts = self.prompts[np.concatenate([valid_rows, calibration_rows])]
-        allowed = extra[~np.isin(self.prompts[extra], scored_prompts)]
-        rows = np.concatenate([own, allowed])
+        rows = np.concatenate([own, extra])
         targets = self.votes[rows]
         if self.teacher_probabilities is not None:
             taught = np.full((len(rows), 3), np.nan)
             taught[: len(own)] = self._of_teacher(self.teacher_probabilities[number][own], number, settings)
             targets = np.stack([targets, taught], axis=1)
-        return FoldRows(rows, targets, calibration_rows, len(allowed), len(extra) - len(allowed))
+        return FoldRows(rows, targets, calibration_rows, len(extra))
 
     @staticmethod
     def _of_teacher(probabilities: np.ndarray, number: int, settings: Transformer) -> np.ndarray:
@@ -94,6 +94,15 @@ class TrainingSet:
                 f"run make oof-{settings.teacher.base} without FOLDS"
             )
         return probabilities
+
+
+def of_new_prompts(extra: pd.DataFrame, prompts: np.ndarray) -> pd.DataFrame:
+    """The extra battles whose `prompt_key` is not among `prompts` (n,): the others may be the run's own battles."""
+    return extra[~np.isin(_prompt_keys(extra), prompts)]
+
+
+def _prompt_keys(battles: pd.DataFrame) -> np.ndarray:
+    return np.array([prompt_key(prompt) for prompt in turns(battles["prompt"])], dtype=np.str_)
 
 
 def hold_out(groups: np.ndarray, seed: int) -> np.ndarray:

@@ -22,43 +22,48 @@ def _extra(prompts: pd.Series) -> pd.DataFrame:
     return extra
 
 
-def test_extra_battles_are_learnt_unless_their_prompt_is_scored() -> None:
+def test_extra_battles_are_learnt_unless_a_battle_of_the_run_has_their_prompt() -> None:
     table = battles()
-    prompts = pd.concat([table["prompt"][VALID[:4]], table["prompt"][TRAIN[:3]], pd.Series(['["quite new"]'])])
-    scored = set(table["prompt"][VALID])
-    fit = [prompt not in scored for prompt in prompts]
+    new = pd.Series(['["quite new"]', '["new too"]'])
+    prompts = pd.concat([new[:1], table["prompt"][VALID[:4]], table["prompt"][TRAIN[:3]], new[1:]])
     training_set = TrainingSet.of(table, _extra(prompts), None)
-    rows = training_set.choose(0, TRAIN, VALID, PLAIN, 1)
-    assert rows.extra == sum(fit) < len(fit)
-    assert rows.train_rows.tolist() == [*TRAIN, *(60 + np.flatnonzero(fit))]
+    assert training_set.left_out == 7
+    rows = training_set.choose(0, TRAIN, PLAIN, 1)
+    assert rows.extra == 2
+    assert rows.train_rows.tolist() == [*TRAIN, 60, 61]
+    # In other letters, but the same prompts.
+    kept = [json.loads(prompt)[0].strip().lower() for prompt in training_set.battles["prompt"][60:]]
+    assert kept == ["quite new", "new too"]
     assert np.array_equal(rows.targets[: len(TRAIN)], np.eye(3)[training_set.votes[TRAIN].argmax(axis=1)])
     assert np.allclose(rows.targets[len(TRAIN) :], [0.2, 0.3, 0.5])
-    # A refit scores nothing.
-    assert training_set.choose(5, np.arange(60), VALID[:0], PLAIN, 1).extra == len(fit)
+    # A refit scores nothing, and learns from no copies of its own battles either.
+    assert training_set.choose(5, np.arange(60), PLAIN, 1).extra == 2
+    assert TrainingSet.of(table, _extra(table["prompt"][:5])).has_extra
 
 
 def test_a_single_output_is_calibrated_on_battles_that_it_has_not_learnt() -> None:
     table = battles()
     base = PLAIN.model_copy(update={"objective": "mse"})
-    training_set = TrainingSet.of(table, _extra(table["prompt"]), None)
-    rows = training_set.choose(0, TRAIN, VALID, base, 1)
+    further_prompts = pd.concat([table["prompt"][:59], pd.Series(['["quite new"]'])])
+    training_set = TrainingSet.of(table, _extra(further_prompts), None)
+    rows = training_set.choose(0, TRAIN, base, 1)
     own, calibrated = set(training_set.prompts[rows.train_rows]), set(training_set.prompts[rows.calibration_rows])
     assert set(rows.calibration_rows) < set(TRAIN)
     assert len(rows.calibration_rows) >= 13
     assert own.isdisjoint(calibrated)
     further = rows.train_rows[rows.train_rows >= len(table)]
-    assert 0 < len(further) == rows.extra
-    assert set(training_set.prompts[further]).isdisjoint(training_set.prompts[VALID])
+    assert len(further) == rows.extra == 1
+    assert set(training_set.prompts[further]).isdisjoint(training_set.prompts[: len(table)])
 
 
 def test_each_model_learns_from_its_own_teacher_rows() -> None:
     taught = np.random.default_rng(0).dirichlet([1, 1, 1], (2, 60))
     taught[0][VALID] = np.nan  # a model needs no row of what it does not learn from
     base = PLAIN.model_copy(update={"teacher": Teacher(base="big")})
-    training_set = TrainingSet.of(battles(), _extra(battles()["prompt"][:2]), taught)
-    rows = training_set.choose(0, TRAIN, VALID, base, 1)
+    training_set = TrainingSet.of(battles(), _extra(pd.Series(['["new"]', '["newer"]'])), taught)
+    rows = training_set.choose(0, TRAIN, base, 1)
     assert np.array_equal(rows.targets[: len(TRAIN), 1], taught[0][TRAIN])
     assert np.isnan(rows.targets[len(TRAIN) :, 1]).all()
-    assert np.array_equal(training_set.choose(1, TRAIN, VALID, base, 1).targets[: len(TRAIN), 1], taught[1][TRAIN])
+    assert np.array_equal(training_set.choose(1, TRAIN, base, 1).targets[: len(TRAIN), 1], taught[1][TRAIN])
     with pytest.raises(BadInput, match=r"teacher.base: big has no out-of-fold row for 20 of the 60 battles"):
-        training_set.choose(0, np.arange(60), VALID[:0], base, 1)
+        training_set.choose(0, np.arange(60), base, 1)
