@@ -22,10 +22,10 @@ import torch
 from peft import PeftModel
 
 from battles.files import write_json
+from battles.progress import Progress
 from battles.reading import read_battles
 from battles.schema import CLASSES
 from benchmarks.random_weights import PAD, configurations, make
-from models.progress import Progress
 from models.transformer.backbone.adapters import Model
 from models.transformer.backbone.device import current_device, device_spec
 from models.transformer.backbone.loading import LoadedBase

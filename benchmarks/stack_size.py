@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 
+from battles.progress import counted
 from battles.swap import NEGATE, SAME
 from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import Meta, make_meta
 from models.stacking.settings import STACK, Stack
-from models.stacking.stacker import stack
+from models.stacking.stacker import stack, trial_count
 from oof.metrics import log_loss
 from oof.probabilities import softmax
 
@@ -59,12 +60,9 @@ def main() -> None:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         settings = Stack(trials=given.trials, rounds=given.rounds, workers=given.workers)
-        nested = stack(
-            Level1Data(meta, votes, folds),
-            settings,
-            Path(folder) / "study.journal",
-            advance=lambda fits: print(f"a fit after {time.perf_counter() - began:.0f} s", flush=True),
-        )
+        data = Level1Data(meta, votes, folds)
+        with counted("trials", trial_count(data, settings), Path(folder) / "trials") as counter:
+            nested = stack(data, settings, Path(folder) / "study.journal", count=counter.add)
     print(f"{given.rows} x {given.columns}, {given.trials} trials: {time.perf_counter() - began:.0f} s")
     for name in (STACK, *nested.final.models):
         print(f"  {name:<12}{log_loss(nested.probabilities[name], votes):.5f}")

@@ -29,6 +29,7 @@ from models.stacking.logistic import Regression, Strength
 from models.stacking.meta_features import Meta, make_meta
 from models.stacking.residual_booster import Design, columns, fixed_params
 from models.stacking.settings import Stack
+from models.stacking.studies import StudyPlace
 from oof.metrics import log_loss
 from oof.probabilities import softmax
 
@@ -94,7 +95,7 @@ def residual(data: Level1Data, out: Meta, trials: int) -> tuple[np.ndarray, int]
     design = Design(bases=True, symmetric=False)
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "study.journal"
-        booster, _ = fit_booster(init_score, design, data, settings, journal, "tuning")
+        booster, _ = fit_booster(init_score, design, data, settings, StudyPlace(journal, "all rows"), "booster")
     return softmax(booster.logits(out)), trials
 
 

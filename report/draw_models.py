@@ -26,10 +26,10 @@ _MARGIN = 0.04
 
 
 def losses(scores: Scores, prior: float, stack: str) -> Figure:
-    """Log loss of every model as a bar from the prior's, with the standard error of its difference to the stack."""
+    """Log loss of every model as a bar from the prior's, with its own standard error."""
     names = sorted(scores, key=lambda name: scores[name]["log_loss"] or 0.0)
     values = np.array([scores[name]["log_loss"] for name in names], dtype=np.float64)
-    errors = np.array([scores[name].get("standard_error") or 0.0 for name in names])
+    errors = np.array([scores[name]["log_loss_standard_error"] or 0.0 for name in names])
     figure, (axes,) = panels(1, 1, WIDTH, 0.6 + 0.27 * len(names))
     positions = rows_of(axes, [shortened(name) for name in names])
     colours = [

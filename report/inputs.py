@@ -109,7 +109,10 @@ class _Figures(BaseModel):
     macro_f1: FiniteFloat
     ece: FiniteFloat
     seconds: FiniteFloat | None
-    standard_error: FiniteFloat | None
+    chance_ece: FiniteFloat
+    log_loss_standard_error: FiniteFloat
+    difference: FiniteFloat
+    difference_standard_error: FiniteFloat
 
 
 class _Scores(BaseModel):

@@ -69,7 +69,7 @@ def scores(findings: Findings, scores: dict[str, Any], images: Images) -> Sectio
             kind,
             number(row["log_loss"]),
             number(prior - row["log_loss"], sign=True),
-            number(None if name == STACK else row["standard_error"]),
+            number(None if name == STACK else row["difference_standard_error"]),
             number(row["accuracy"]),
             number(row["macro_f1"]),
             number(row["ece"]),

@@ -6,12 +6,12 @@ from typing import Any
 from battles.files import write_json
 from battles.folds import fold_hash
 from battles.paths import RunPaths
+from battles.progress import counted
 from battles.schema import labels
-from models.progress import Progress
 from models.stacking import inputs, journal, serialization
 from models.stacking.inputs import TrainingInputs
 from models.stacking.settings import STACK, Stack, with_workers
-from models.stacking.stacker import Nested, describe, leave_one_out, stack
+from models.stacking.stacker import Nested, describe, leave_one_out, stack, trial_count
 from models.stacking.studies import check_writers
 from oof import table
 from oof.leakage import refuse_suspects
@@ -45,11 +45,10 @@ def main() -> None:
     if repaired:
         print(f"stack: {repaired}")
     started = time.perf_counter()
-    with Progress("stack: fits outside each fold and on all", training.data.fold_count + 1) as progress:
-        storage = database or trials
+    with counted("stack: trials", trial_count(training.data, settings), paths.stack / ".trials.tmp") as counter:
         # A database may hold several runs' studies.
-        prefix = f"{run}-" if database else ""
-        nested = stack(training.data, settings, storage, prefix, progress.advance)
+        prefix = f"{run}: " if database else ""
+        nested = stack(training.data, settings, database or trials, prefix, counter.add)
     seconds = time.perf_counter() - started
 
     about: dict[str, Any] = {"bases": names, "settings": settings.model_dump()}
@@ -82,7 +81,7 @@ def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: 
         STACK,
         {**training.seconds, **nested.seconds(), STACK: seconds},
     )
-    without = leave_one_out(training.probabilities, data.labels, data.folds, settings)
+    without = leave_one_out(training.probabilities, data.labels, data.folds, data.groups, settings)
     metrics = stack_metrics(results, len(training.covered), without, describe(nested))
     write_json(paths.oof / "metrics.json", metrics, sealed=True)
     print(summary(metrics, STACK))

@@ -12,7 +12,7 @@ from models.stacking.settings import STACK
 from oof.table import read as read_oof
 from oof.table import read_test
 from report.gap import expected_log_loss, share_closed
-from report.scores import text_table
+from report.stack_metrics import wrap
 from stages.common import code_version, guarded, library_versions, run_argument, stamp
 from stages.config import STAGES
 from stages.run_tables import check_origin, read_figures, read_split
@@ -43,10 +43,14 @@ def main() -> None:
     write(path, table, ids)
     written = read(path)
     write_json(paths.submission / "manifest.json", manifest(path, len(ids), files, params, about), sealed=True)
-    print(text_table(metrics["bases"] | metrics["candidates"]))
     if truth is not None and shares is not None:
         _print_gap(bases | {"submission": written[list(WINNERS)].to_numpy()}, truth, shares / shares.sum())
-    print(f"submission: {path} holds {len(ids)} rows")
+    print(f"submission: {path} holds {len(ids):,} rows; nested log loss {about['nested_log_loss']:.4f}")
+    for line in wrap(
+        f"next: upload {path}; `make report RUN={run}` shows why and where the models fail; `make verify RUN={run}` "
+        f"checks every hash; `make submission RUN={run} TEST=others.csv` predicts other battles"
+    ):
+        print(line)
 
 
 def _artefacts(paths: RunPaths, names: list[str]) -> list[Path]:

@@ -185,7 +185,7 @@ def test_predictions_made_elsewhere_are_stacked(tmp_path: Path) -> None:
     words = _predictions(tmp_path / "predictions.parquet")
     said = project.made(*words)
     assert "390 of 400 rows are covered by all of one, two; 1 features; 3 folds (new)" in said
-    assert "log loss of the optimal blend without a base: one +" in said
+    assert "nats lost by the optimal blend without a base: one +" in said
     stack = read_table(project.folder / "oof/elsewhere/stack.parquet")
     assert stack["id"].tolist() == [str(number) for number in range(10, 400)]
     metrics = json.loads((project.folder / "oof/elsewhere/metrics.json").read_text())

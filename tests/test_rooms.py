@@ -19,7 +19,7 @@ MAY_IMPORT = {
 }
 # The base kinds and the stacker share what lies in `models/` itself, and know nothing of one another.
 PACKAGES = {"transformer", "tfidf", "stacking"}
-SHARED = {"calibration", "progress"}
+SHARED = {"calibration"}
 # And one module stands above them: which kinds of bases there are.
 KINDS = "base_kinds"
 # Inside of `models/transformer/`: each place imports from itself and from those before it.

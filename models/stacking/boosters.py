@@ -18,7 +18,7 @@ from models.stacking.inner_cv import Fit, MetaModel, cross_fitted, leading_folds
 from models.stacking.level1_data import Level1Data
 from models.stacking.residual_booster import Design, Residual, columns, fixed_params
 from models.stacking.settings import Stack
-from models.stacking.studies import Storage, StudySpec
+from models.stacking.studies import StudyPlace, StudySpec
 from models.stacking.tuning import Tuned, first_recipes, tune
 
 
@@ -31,20 +31,21 @@ class InitScore:
 
 
 def fit_booster(
-    init_score: InitScore, design: Design, data: Level1Data, settings: Stack, storage: Storage, study: str
+    init_score: InitScore, design: Design, data: Level1Data, settings: Stack, place: StudyPlace, name: str
 ) -> tuple[Residual, Tuned | None]:
     """Tunes a booster on the inner folds and fits the best recipes on all rows.
 
-    `study` begins the study's name; the rest is a hash of the data, so that only the same tuning is resumed. With a
-    single fold nothing can be tuned: the booster has no trees, and the outcome of tuning is None.
+    `name` is the booster's in the name of its study in `place`, which ends in a hash of the data, so that only the same
+    tuning is resumed. With a single fold nothing can be tuned: the booster has no trees, and the outcome of tuning is
+    None.
     """
     if len(np.unique(data.folds)) < 2:
         return Residual(init_score.margin, [], 1.0, design), None
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
     inner = inner_folds(init_score.fit, data, design, fixed)
     spec = StudySpec(
-        storage,
-        f"{study}-{_fingerprint(data, settings, design)}",
+        place.storage,
+        place.name(name, _fingerprint(data, settings, design)),
         first_recipes(settings, randomised=design.bases),
         {
             "rows": len(data),
@@ -54,7 +55,7 @@ def fit_booster(
             "settings_hash": content_hash(settings.model_dump())[:16],
         },
     )
-    tuned = tune(inner, len(leading_folds(data.folds, settings.tuning_rows)), settings, spec)
+    tuned = tune(inner, len(leading_folds(data.folds, settings.tuning_rows)), settings, spec, place.count)
     logits = cross_fitted(init_score.fit, data)
     return Residual.fit(init_score.margin, data.meta, logits, data.labels, tuned.recipes, design), tuned
 

@@ -18,11 +18,14 @@ from models.stacking.residual_booster import Design
 from models.stacking.selection import choose
 from models.stacking.settings import AVERAGE, MIX, Stack
 from models.stacking.smoothing import few_votes, smooth, smoothed, smoothed_fit
-from models.stacking.studies import Storage
+from models.stacking.studies import StudyPlace
 from models.stacking.symmetry import has_position_effect
 from models.stacking.tuning import Tuned
 from oof.metrics import row_losses
 from oof.probabilities import centred, softmax
+
+# The boosters as the names of their studies call them.
+STUDIES = {"booster": "residual booster", "handcrafted": "handcrafted booster"}
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,15 @@ class CandidateSet:
         return InitScore(self.models[name], self.fits[name])
 
 
-def fit(data: Level1Data, settings: Stack, storage: Storage, study: str) -> Fitted:
+def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
     """Fits, tunes and compares every candidate on the given rows and nothing else, their folds as inner folds.
 
-    `study` begins the names of the Optuna studies in `storage`. With a single fold nothing can be validated: defaults
+    Optuna's studies are kept in `place`. With a single fold nothing can be validated: defaults
     stand, boosters have no trees, and the optimal blend is chosen, or the prior where votes are too few for it.
     """
     candidates = CandidateSet(data)
     _add_linear(candidates, settings)
-    symmetric, tuned = _add_boosters(candidates, settings, storage, study)
+    symmetric, tuned = _add_boosters(candidates, settings, place)
     _add_mixtures(candidates, settings)
     losses = {name: row_losses(softmax(logits), data.labels) for name, logits in candidates.inner.items()}
     # A booster's inner loss is the lowest of many trials on these folds, and the average has no fitted weights that
@@ -111,15 +114,16 @@ def _add_linear(candidates: CandidateSet, settings: Stack) -> None:
         candidates.fit(name, partial(Regression.fit, strength=strength, features=features))
 
 
-def _add_boosters(
-    candidates: CandidateSet, settings: Stack, storage: Storage, study: str
-) -> tuple[bool, dict[str, Tuned]]:
+def boosters(meta: Meta) -> dict[str, tuple[str, bool]]:
+    """The boosters that compete: name → the candidate that is its margin, and whether it sees the bases."""
+    handcrafted = {"handcrafted": ("prior", False)} if meta.has_features else {}
+    return {"booster": ("regression", True), **handcrafted}
+
+
+def _add_boosters(candidates: CandidateSet, settings: Stack, place: StudyPlace) -> tuple[bool, dict[str, Tuned]]:
     """The tuned boosters; returns whether they are symmetric, and the outcome of each study."""
     data = candidates.data
-    # Booster → its margin, and whether it sees the bases.
-    starts = {"booster": ("regression", True)}
-    if data.meta.has_features:
-        starts["handcrafted"] = ("prior", False)
+    starts = boosters(data.meta)
     symmetric = settings.symmetric is not False
     if settings.symmetric == "auto":
         # A position effect in the votes shows best on top of the simplest margin.
@@ -128,7 +132,7 @@ def _add_boosters(
     tuned = {}
     for name, (margin, bases) in starts.items():
         init_score, design = candidates.init_score(margin), Design(bases, symmetric)
-        booster, outcome = fit_booster(init_score, design, data, settings, storage, f"{study}-{name}")
+        booster, outcome = fit_booster(init_score, design, data, settings, place, STUDIES[name])
         if outcome is not None:
             tuned[name] = outcome
         candidates.add(name, booster, candidates.inner[margin] if outcome is None else np.log(outcome.probabilities))

@@ -6,7 +6,7 @@ loss is the figure to report: it includes the cost of tuning and selection. What
 on all rows; which of its candidates that is, is decided on their nested losses.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,15 +17,15 @@ from joblib import delayed
 from battles.errors import BadInput
 from battles.processes import parallel
 from models.stacking.blend import optimal_blend
-from models.stacking.candidates import Fitted, fit
+from models.stacking.candidates import Fitted, boosters, fit
 from models.stacking.inner_cv import cross_fitted
 from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import make_meta
 from models.stacking.selection import choose
 from models.stacking.settings import STACK, Stack
 from models.stacking.smoothing import smoothed_fit
-from models.stacking.studies import Storage, open_storage
-from oof.metrics import log_loss, row_losses
+from models.stacking.studies import Storage, StudyPlace, open_storage
+from oof.metrics import paired_standard_error, row_losses
 from oof.probabilities import softmax
 
 
@@ -53,12 +53,12 @@ def stack(
     settings: Stack,
     storage: Storage,
     study: str = "",
-    advance: Callable[[int], None] = lambda fits: None,
+    count: Callable[[int], None] = lambda trials: None,
 ) -> Nested:
     """Nested predictions of n battles, and a final fit on all of them.
 
-    Studies are stored in `storage`; their names begin with `study`. `advance` is called with 1 after each of the
-    folds + 1 fits. Raises BadInput for fewer than two folds.
+    Studies are stored in `storage`; their names begin with `study`. `count` is called after each of `trial_count`
+    trials, in the process that ran it. Raises BadInput for fewer than two folds.
     """
     numbers = [int(number) for number in np.unique(data.folds)]
     if len(numbers) < 2:
@@ -66,12 +66,12 @@ def stack(
     open_storage(storage)  # makes a database's tables once, before several processes want them
     # The fit on all rows takes longest: it starts first.
     tasks = [
-        (np.ones(len(data), dtype=bool), f"{study}final"),
-        *((data.folds != k, f"{study}outer-{k}") for k in numbers),
+        (np.ones(len(data), dtype=bool), "all battles"),
+        *((data.folds != k, f"without fold {k}") for k in numbers),
     ]
     # Every process cuts its rows out of the same memory-mapped arrays.
-    jobs = (delayed(_fit_rows)(rest, data, settings, storage, name) for rest, name in tasks)
-    final, *fitted = _counted(parallel(min(settings.workers, len(tasks)), return_as="generator")(jobs), advance)
+    jobs = (delayed(_fit_rows)(rest, data, settings, StudyPlace(storage, rows, study, count)) for rest, rows in tasks)
+    final, *fitted = parallel(min(settings.workers, len(tasks)))(jobs)
     outer = dict(zip(numbers, fitted, strict=True))
     probabilities = {name: np.zeros((len(data), 3)) for name in (*final.models, STACK)}
     for number, model in outer.items():
@@ -84,36 +84,46 @@ def stack(
     return Nested(probabilities, outer, final, choose(losses, data.groups))
 
 
-def _fit_rows(rest: np.ndarray, data: Level1Data, settings: Stack, storage: Storage, study: str) -> Fitted:
-    return fit(data.rows(rest), settings, storage, study)
+def _fit_rows(rest: np.ndarray, data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
+    return fit(data.rows(rest), settings, place)
 
 
-def _counted(fits: Iterable[Fitted], advance: Callable[[int], None]) -> Iterator[Fitted]:
-    for fitted in fits:
-        advance(1)
-        yield fitted
+def trial_count(data: Level1Data, settings: Stack) -> int:
+    """How many trials `stack` runs: those of every booster, for the fit on all battles and the one without each fold.
+
+    With two folds the fits without one of them have a single fold left, on which nothing is tuned.
+    """
+    folds = data.fold_count
+    return settings.trials * len(boosters(data.meta)) * (1 + (folds if folds > 2 else 0))
 
 
 def leave_one_out(
-    probabilities: Mapping[str, np.ndarray], labels: np.ndarray, folds: np.ndarray, settings: Stack
-) -> dict[str, float]:
-    """Base → the rise of the optimal blend's out-of-fold log loss without it; {} for a single base.
+    probabilities: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    folds: np.ndarray,
+    groups: np.ndarray | None,
+    settings: Stack,
+) -> dict[str, dict[str, float]]:
+    """Base → the rise of the optimal blend's out-of-fold log loss without it, and its standard error; {} for one base.
 
-    probabilities: base → (n, 3); labels and folds (n,). The blend stands for the stacker, which would have to be tuned
-    once more for every base.
+    probabilities: base → (n, 3); labels, folds and groups (n,). The blend stands for the stacker, which would have to
+    be tuned once more for every base. The keys are `change`, above 0 where the base helps, and `standard_error`.
     """
     if len(probabilities) < 2:
         return {}
     fit_blend = smoothed_fit(partial(optimal_blend, symmetric=settings.symmetric is True))
 
-    def loss(bases: Mapping[str, np.ndarray]) -> float:
-        return log_loss(softmax(cross_fitted(fit_blend, Level1Data(make_meta(bases), labels, folds))), labels)
+    def losses(bases: Mapping[str, np.ndarray]) -> np.ndarray:
+        return row_losses(softmax(cross_fitted(fit_blend, Level1Data(make_meta(bases), labels, folds))), labels)
 
-    everything = loss(probabilities)
-    return {
-        name: loss({key: values for key, values in probabilities.items() if key != name}) - everything
-        for name in probabilities
-    }
+    everything, result = losses(probabilities), {}
+    for name in probabilities:
+        without = losses({key: values for key, values in probabilities.items() if key != name})
+        result[name] = {
+            "change": float((without - everything).mean()),
+            "standard_error": paired_standard_error(without, everything, groups),
+        }
+    return result
 
 
 def describe(nested: Nested) -> dict[str, Any]:

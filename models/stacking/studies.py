@@ -4,12 +4,14 @@ They are stored in a journal file of the run or in a database. Several processes
 studies of its own.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -24,6 +26,31 @@ Storage = Path | str
 SQLITE_TIMEOUT = 60
 # Trials that are drawn at random before the sampler models the others.
 STARTUP_TRIALS = 8
+
+
+# What a study minimises, as its pages call it, and the attribute that its line in the list of studies shows.
+METRIC = "inner log loss (nats)"
+BEST = "best inner log loss (optimistic)"
+# Nats that are told apart: more digits of a mean over thousands of battles say nothing.
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class StudyPlace:
+    """Where the studies of one fit are kept, and how they are called.
+
+    prefix: of the names of one run's studies, where a storage holds several runs. rows: in words, the battles that the
+    fit learns from. count: called with 1 after every trial, in whichever process it ran.
+    """
+
+    storage: Storage
+    rows: str
+    prefix: str = ""
+    count: Callable[[int], None] = lambda trials: None
+
+    def name(self, booster: str, fingerprint: str) -> str:
+        """A study's name as a person reads it in the dashboard's list."""
+        return f"{self.prefix}{booster}, {self.rows} [{fingerprint}]"
 
 
 @dataclass(frozen=True)
@@ -74,6 +101,9 @@ def open_study(spec: StudySpec, seed: int) -> optuna.Study:
         # Prunes what is behind the median of the others at the same mark (see `tuning.MARKS`).
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # the name is only shown
+        study.set_metric_names([METRIC])
     started = len(study.get_trials(deepcopy=False))
     if not started:
         for key, attribute in spec.attributes.items():
@@ -103,14 +133,19 @@ def value(trial: FrozenTrial) -> float:
 
 
 def annotate(study: optuna.Study) -> None:
-    """Describes the best trial in the study's note, which the dashboard shows."""
+    """Describes the best trial in the study's note and in its line in the dashboard's list."""
     best = finished(study)[0]
     attributes = best.user_attrs
     margin = attributes["margin_loss"]
-    params = "\n".join(f"| {name} | {setting} |" for name, setting in best.params.items())
+    params = "\n".join(f"| {name} | {_shown(setting)} |" for name, setting in best.params.items())
+    study.set_user_attr(BEST, value(best))
     save_note(
         study,
         f"## Best trial: {best.number}\n\nInner log loss **{value(best):.5f}** after {attributes['rounds']} rounds; "
         f"without trees {margin:.5f}. As the best of many on the folds it was chosen on, it is optimistic: "
         f"the figure to trust is the nested one in `metrics.json`.\n\n| param | value |\n|---|---|\n{params}\n",
     )
+
+
+def _shown(setting: object) -> str:
+    return f"{setting:.4g}" if isinstance(setting, float) else str(setting)

@@ -18,7 +18,7 @@ from battles.files import content_hash
 from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv
 from models.stacking.residual_booster import Recipe, fixed_params
 from models.stacking.settings import Stack
-from models.stacking.studies import StudySpec, annotate, finished, open_study, value
+from models.stacking.studies import DECIMALS, StudySpec, annotate, finished, open_study, value
 from oof.probabilities import softmax
 
 # Sums of learning rates at which trials are compared.
@@ -77,8 +77,16 @@ def suggest(trial: optuna.Trial, rows: int, settings: Stack) -> dict[str, Any]:
     }
 
 
-def tune(inner: Sequence[InnerFold], compared: int, settings: Stack, spec: StudySpec) -> Tuned:
+def tune(
+    inner: Sequence[InnerFold],
+    compared: int,
+    settings: Stack,
+    spec: StudySpec,
+    count: Callable[[int], None] = lambda trials: None,
+) -> Tuned:
     """Runs a study up to `settings.trials` complete or pruned trials; one that is there goes on where it stopped.
+
+    `count` is called with 1 after each trial, and with how many were there at the start.
 
     Trials are compared on the first `compared` inner folds. The best `settings.bag` of them are then boosted on all
     inner folds and become recipes, with the number of rounds that is best there.
@@ -96,13 +104,14 @@ def tune(inner: Sequence[InnerFold], compared: int, settings: Stack, spec: Study
         curve = boost_cv(inner[:compared], params, settings.rounds, settings.patience, prune)
         curves[trial.number] = curve
         trial.set_user_attr("rounds", curve.rounds)
-        trial.set_user_attr("fold_losses", curve.losses[curve.rounds].tolist())
-        trial.set_user_attr("margin_loss", curve.margin_loss)
+        trial.set_user_attr("fold_losses", np.round(curve.losses[curve.rounds], DECIMALS).tolist())
+        trial.set_user_attr("margin_loss", round(curve.margin_loss, DECIMALS))
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
-        return curve.loss
+        return round(curve.loss, DECIMALS)
 
     done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-    study.optimize(objective, n_trials=max(settings.trials - done, 0))
+    count(min(done, settings.trials))
+    study.optimize(objective, n_trials=max(settings.trials - done, 0), callbacks=[lambda *_: count(1)])
     best = finished(study)[: settings.bag]
     recipes, logs = [], []
     for place, trial in enumerate(best):
@@ -122,7 +131,7 @@ def _pruning(trial: optuna.Trial, learning_rate: float) -> Callable[[int, float]
     def after_round(rounds: int, lowest: float) -> None:
         nonlocal passed
         while passed < len(MARKS) and rounds * learning_rate >= MARKS[passed]:
-            trial.report(lowest, passed)
+            trial.report(round(lowest, DECIMALS), passed)
             passed += 1
             if trial.should_prune():
                 raise optuna.TrialPruned

@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 from battles.files import write_json
+from battles.progress import Progress
 from battles.swap import SWAPPED_CLASSES
 from models.calibration import Calibration
-from models.progress import Progress
 from models.transformer.backbone import loading
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.data.tokenization import Encoded

@@ -25,8 +25,8 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from battles.progress import Progress
 from battles.prompt import parts
-from models.progress import Progress
 from models.transformer.data.batching import collate, training_steps
 from models.transformer.data.tokenization import encode
 from models.transformer.settings import Tiny, TinyBackbone, Transformer

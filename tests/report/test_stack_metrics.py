@@ -8,6 +8,7 @@ ROWS = 60
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, ROWS)
 MODELS = {name: RNG.dirichlet([2, 2, 2], ROWS) for name in ("one", "two", "prior", "stack")}
+LOST = {"one": {"change": 0.01, "standard_error": 0.002}, "two": {"change": -0.002, "standard_error": 0.001}}
 ABOUT = {"shipped": "prior", "optimistic": {"booster": 0.9, "handcrafted": 0.8}}
 
 
@@ -17,23 +18,25 @@ def _results(seconds: dict[str, float]) -> StackResults:
 
 
 def test_metrics_hold_bases_and_candidates_scored_against_the_stack() -> None:
-    metrics = stack_metrics(_results({"one": 2.0, "stack": 3.0}), 70, {"one": 0.01, "two": -0.002}, ABOUT)
+    metrics = stack_metrics(_results({"one": 2.0, "stack": 3.0}), 70, LOST, ABOUT)
     assert (metrics["battles"], metrics["covered"], metrics["shipped"]) == (70, ROWS, "prior")
     assert list(metrics["bases"]) == ["one", "two"]
     assert list(metrics["candidates"]) == ["prior", "stack"]
     for name, figures in (metrics["bases"] | metrics["candidates"]).items():
         assert figures["log_loss"] == pytest.approx(log_loss(MODELS[name], LABELS))
-        assert (figures["standard_error"] == 0) == (name == "stack")
+        assert (figures["difference_standard_error"] == 0) == (name == "stack")
     assert (metrics["bases"]["one"]["seconds"], metrics["bases"]["two"]["seconds"]) == (2.0, None)
     assert metrics["candidates"]["stack"]["seconds"] == 3.0
 
 
 def test_the_summary_says_what_ships_and_what_is_optimistic() -> None:
-    metrics = stack_metrics(_results({}), ROWS, {"one": 0.01, "two": -0.002}, ABOUT)
+    metrics = stack_metrics(_results({}), ROWS, LOST, ABOUT)
     lines = summary(metrics, "stack").splitlines()
-    assert "log loss of the optimal blend without a base: one +0.0100, two -0.0020" in lines
-    assert "best trial's log loss on the folds it was chosen on, optimistic: 0.8000" in lines
-    assert lines[-1] == f"ships: prior; nested log loss {log_loss(MODELS['stack'], LABELS):.4f} on {ROWS} battles"
-    untuned = summary(stack_metrics(_results({}), ROWS, {}, {"shipped": "blend", "optimistic": {}}), "stack")
+    assert "nats lost by the optimal blend without a base: one +0.0100 ± 0.0020, two -0.0020 ± 0.0010" in lines
+    assert "best trial on the folds it was chosen on, optimistic: 0.8000" in lines
+    assert lines[0].startswith("model")
+    assert f"* ships: prior. Nested log loss of the stack: {log_loss(MODELS['stack'], LABELS):.4f} ± " in lines[-1]
+    assert max(map(len, lines)) <= 120
+    untuned = summary(stack_metrics(_results({}), ROWS, {}, {"shipped": "prior", "optimistic": {}}), "stack")
     assert "optimistic" not in untuned
     assert "without a base" not in untuned

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from battles.errors import BadInput
-from models.progress import Progress
+from battles.progress import Progress
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.data.batching import training_steps
 from models.transformer.data.tokenization import Encoded

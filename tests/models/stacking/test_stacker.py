@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from battles.errors import BadInput
+from battles.progress import Counter
 from battles.swap import swap_probabilities
 from models.stacking import selection, smoothing
 from models.stacking.blend import optimal_blend
@@ -18,7 +19,8 @@ from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import make_meta
 from models.stacking.selection import choose
 from models.stacking.settings import CANDIDATES, STACK
-from models.stacking.stacker import Nested, describe, leave_one_out, stack
+from models.stacking.stacker import Nested, describe, leave_one_out, stack, trial_count
+from models.stacking.studies import StudyPlace
 from oof.metrics import log_loss, paired_standard_error, row_losses
 from oof.probabilities import softmax
 from tests.models.stacking.battles import QUICK, battles, raw_battles
@@ -95,7 +97,7 @@ def test_shuffled_votes_are_not_predicted(tmp_path: Path) -> None:
 def test_symmetric_stacks_exchange_with_the_battles(tmp_path: Path) -> None:
     data = battles(400, orders=True, bias=0.5)
     settings = QUICK.model_copy(update={"symmetric": True})
-    fitted = fit(data, settings, tmp_path / "study.journal", "all")
+    fitted = fit(data, settings, StudyPlace(tmp_path / "study.journal", "all battles"))
     fresh = battles(200, seed=8, orders=True).meta
     for name, model in fitted.models.items():
         back = swap_probabilities(softmax(model.logits(fresh.exchanged())))
@@ -150,7 +152,10 @@ def test_one_base_without_features_is_leading_folds(tmp_path: Path) -> None:
 
 def test_two_folds_are_stacked_without_tuning_and_one_is_refused(tmp_path: Path) -> None:
     data = battles(300)
-    result = stack(replace(data, folds=data.folds % 2), QUICK, tmp_path / "study.journal")
+    trials: list[int] = []
+    two = replace(data, folds=data.folds % 2)
+    result = stack(two, QUICK, tmp_path / "study.journal", count=trials.append)
+    assert sum(trials) == trial_count(two, QUICK) == 2
     assert {fitted.chosen for fitted in result.outer.values()} == {"blend"}
     np.testing.assert_array_equal(result.probabilities["booster"], result.probabilities["regression"])
     with pytest.raises(BadInput, match="two folds"):
@@ -160,7 +165,9 @@ def test_two_folds_are_stacked_without_tuning_and_one_is_refused(tmp_path: Path)
 def test_processes_give_what_one_process_gives(nested: tuple[Nested, Level1Data], tmp_path: Path) -> None:
     result, data = nested
     settings = QUICK.model_copy(update={"workers": 2})
-    parallel = stack(data, settings, tmp_path / "study.journal")
+    counter = Counter(tmp_path / "count")
+    parallel = stack(data, settings, tmp_path / "study.journal", count=counter.add)
+    assert counter.value() == trial_count(data, settings) == 12  # two boosters; all battles and five folds
     np.testing.assert_array_equal(parallel.probabilities[STACK], result.probabilities[STACK])
 
 
@@ -189,17 +196,19 @@ def test_leaving_out_shows_what_a_base_is_worth() -> None:
     given, labels = raw_battles(1500)
     bases, folds = given["probabilities"], np.arange(1500) % 5
     noise = np.random.default_rng(1).dirichlet([5, 5, 5], 1500)
-    found = leave_one_out({"good": bases["good"], "copy": bases["good"], "noise": noise}, labels, folds, QUICK)
-    assert abs(found["copy"]) < 1e-4
-    assert abs(found["noise"]) < 0.002
-    pair = leave_one_out({"good": bases["good"], "noise": noise}, labels, folds, QUICK)
+    found = leave_one_out({"good": bases["good"], "copy": bases["good"], "noise": noise}, labels, folds, None, QUICK)
+    assert abs(found["copy"]["change"]) < 1e-4
+    assert abs(found["noise"]["change"]) < 0.002
+    pair = leave_one_out({"good": bases["good"], "noise": noise}, labels, folds, None, QUICK)
     metas = make_meta({"noise": noise}), make_meta({"good": bases["good"], "noise": noise})
     alone, both = (
         cross_fitted(partial(optimal_blend, symmetric=False), Level1Data(meta, labels, folds)) for meta in metas
     )
-    assert pair["good"] == pytest.approx(log_loss(softmax(alone), labels) - log_loss(softmax(both), labels))
-    assert pair["good"] > 0.02
-    assert leave_one_out({"good": bases["good"]}, labels, folds, QUICK) == {}
+    without, everything = row_losses(softmax(alone), labels), row_losses(softmax(both), labels)
+    assert pair["good"]["change"] == pytest.approx(without.mean() - everything.mean())
+    assert pair["good"]["standard_error"] == pytest.approx(paired_standard_error(without, everything))
+    assert pair["good"]["change"] > 0.02
+    assert leave_one_out({"good": bases["good"]}, labels, folds, None, QUICK) == {}
 
 
 def test_on_few_rows_the_prior_is_chosen_unless_a_lead_is_proven() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from battles.errors import BadInput
 from models.stacking.stacker import stack
-from models.stacking.studies import StudySpec, check_writers, finished, open_storage, open_study
+from models.stacking.studies import METRIC, StudyPlace, StudySpec, check_writers, finished, open_storage, open_study
 from tests.models.stacking.battles import QUICK, battles
 
 
@@ -22,6 +22,13 @@ def test_a_study_is_found_again_in_a_database(tmp_path: Path) -> None:
     assert again.user_attrs["rows"] == 3
     assert len(again.trials) == 2
     assert finished(again)[0].value == min(trial.value or 0.0 for trial in again.trials)
+
+
+def test_a_study_reads_as_a_sentence_with_the_name_of_its_figure(tmp_path: Path) -> None:
+    place = StudyPlace(tmp_path / "study.journal", "without fold 4", "mine: ")
+    assert place.name("residual booster", "6a1c775a") == "mine: residual booster, without fold 4 [6a1c775a]"
+    study = open_study(StudySpec(place.storage, place.name("residual booster", "6a1c775a"), [], {}), seed=0)
+    assert study.metric_names == [METRIC]
 
 
 @pytest.mark.parametrize(
@@ -70,10 +77,10 @@ def postgres(tmp_path: Path) -> Iterator[str]:
 def test_processes_share_a_database_and_get_what_a_journal_gives(postgres: str, tmp_path: Path) -> None:
     data = battles(300)
     settings = QUICK.model_copy(update={"workers": 2})
-    kept = stack(data, settings, postgres, study="mine-")
+    kept = stack(data, settings, postgres, study="mine: ")
     expected = stack(data, settings, tmp_path / "study.journal")
     for name, values in expected.probabilities.items():
         np.testing.assert_array_equal(kept.probabilities[name], values)
     names = optuna.get_all_study_names(open_storage(postgres))
     assert names
-    assert all(name.startswith("mine-") for name in names)
+    assert all(name.startswith("mine: ") for name in names)

@@ -11,7 +11,7 @@ from optuna_dashboard import get_note
 from models.stacking.blend import optimal_blend
 from models.stacking.boosting_cv import InnerFold, boost_cv, inner_folds
 from models.stacking.residual_booster import Design, fixed_params
-from models.stacking.studies import StudySpec, open_study
+from models.stacking.studies import BEST, DECIMALS, StudySpec, open_study
 from models.stacking.tuning import FIRST, Tuned, _pruning, first_recipes, suggest, tune
 from oof.metrics import log_loss
 from tests.models.stacking.battles import QUICK, battles
@@ -40,12 +40,13 @@ def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -
     assert len(study.trials) == 3
     weights = [len(fold.labels) for fold in inner]
     for trial in study.trials:
-        assert trial.value == pytest.approx(np.average(trial.user_attrs["fold_losses"], weights=weights))
+        assert trial.value == pytest.approx(np.average(trial.user_attrs["fold_losses"], weights=weights), abs=1e-6)
         assert trial.value <= trial.user_attrs["margin_loss"]
         assert len(trial.user_attrs["params_hash"]) == 16
         assert trial.user_attrs["seconds"] > 0
         assert 0 <= trial.user_attrs["rounds"] <= QUICK.rounds
-    assert tuned.loss == study.best_value
+        assert len(str(trial.value)) <= 2 + DECIMALS
+    assert tuned.loss == study.best_value == study.user_attrs[BEST]
     assert study.user_attrs["rows"] == 300
     assert f"Best trial: {study.best_trial.number}" in get_note(study)
     labels = battles(300).labels

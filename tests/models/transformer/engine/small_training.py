@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.progress import Progress
+from battles.progress import Progress
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.tokenization import encode

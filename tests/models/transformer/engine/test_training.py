@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from battles.errors import BadInput
+from battles.progress import Progress
 from battles.schema import labels
 from battles.swap import swap_probabilities
-from models.progress import Progress
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.tokenization import encode
 from models.transformer.engine.prediction import predict_logits
