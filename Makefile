@@ -8,6 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
+VARIABLES += BATTLES OUT
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -42,6 +43,7 @@ help:
 	@echo 'make stack TABLE=predictions.parquet BASES=one,two RUN=name    of predictions made elsewhere; FEATURES=columns'
 	@echo 'make report       figures and metrics: report/<run>/index.html'
 	@echo 'make verify       every hash, the submission and the nested log loss of a run, computed again from its files'
+	@echo 'make predict RUN=name BATTLES=file    battles predicted by a finished run: submission/<run>/predictions.csv or OUT=file'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
 	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
 	@echo 'make test | lint | bench | torture | clean RUN=name'
@@ -67,8 +69,8 @@ setup: .venv/installed .venv/installed-dev
 
 # ---------------------------------------------------------------- the pipeline
 
-.PHONY: $(PIPELINE) params dashboard clean start
-ifneq ($(filter $(PIPELINE) oof-% params dashboard clean bench,$(MAKECMDGOALS)),)
+.PHONY: $(PIPELINE) params dashboard predict clean start
+ifneq ($(filter $(PIPELINE) oof-% params dashboard predict clean bench,$(MAKECMDGOALS)),)
 $(foreach name,$(VARIABLES) EXPORTED,$(eval export ARENA_$(name) := $$(value $(name))))
 export ARENA_GOALS := $(filter $(PIPELINE) oof-%,$(MAKECMDGOALS))
 export ARENA_MAKE := $(MAKE)
@@ -97,8 +99,11 @@ ifeq ($(SOURCE),sample)
 export HF_HUB_OFFLINE := 1
 endif
 
-BATTLES := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet
+VOTED := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet
 FEATURE_FILE := features/$(RUN)/train.parquet
+# What predictions from the saved models alone need beside them.
+FEATURE_MODEL := models/runs/$(RUN)/features/features.json
+RECORDS := $(if $(filter table,$(SOURCE)),,$(FEATURE_MODEL) $(NAMES:%=models/runs/$(RUN)/%/base.json))
 OOF := $(NAMES:%=oof/$(RUN)/%.parquet)
 STACK := oof/$(RUN)/stack.parquet oof/$(RUN)/metrics.json
 # Of the test battles, where there are some: a new test file costs predictions, not training.
@@ -109,12 +114,12 @@ TEST_STACK := $(if $(HAS_TEST),oof/$(RUN)/stack.test.parquet)
 SUBMISSION := $(addprefix submission/$(RUN)/,submission.csv manifest.json)
 REPORT := $(addprefix report/$(RUN)/,index.html metrics.json)
 # Every step writes whole files or none: what an interrupted or failed one leaves is good, and often of an earlier call.
-.PRECIOUS: $(BATTLES) $(FEATURE_FILE) $(OOF) $(STACK) $(TEST_BATTLES) $(TEST_FEATURES) $(TEST_OOF) $(TEST_STACK)
-.PRECIOUS: $(SUBMISSION) $(REPORT)
+.PRECIOUS: $(VOTED) $(FEATURE_FILE) $(OOF) $(STACK) $(TEST_BATTLES) $(TEST_FEATURES) $(TEST_OOF) $(TEST_STACK)
+.PRECIOUS: $(SUBMISSION) $(REPORT) $(RECORDS)
 
 ifeq ($(SOURCE),table)
 # Predictions made elsewhere: one step stands for battles, features and bases.
-$(BATTLES) $(FEATURE_FILE) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(PARAMS)/run.json
+$(VOTED) $(FEATURE_FILE) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(PARAMS)/run.json
 	@exec $(PY) -m stages.table --run $(RUN)
 else
 
@@ -124,27 +129,27 @@ $(SAMPLE) &: $(PARAMS)/sample.json
 	@exec $(PY) -m stages.sample --run $(RUN)
 
 # The test battles come first, so that a bad test file is known before anything is trained.
-$(BATTLES) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE)) | $(TEST_BATTLES)
+$(VOTED) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json $(if $(filter sample,$(SOURCE)),$(SAMPLE)) | $(TEST_BATTLES)
 	@exec $(PY) -m stages.prepare --run $(RUN)
 
 battles/$(RUN)/test.parquet: $(PARAMS)/test.json $(if $(filter sample,$(SOURCE)),$(SAMPLE))
 	@exec $(PY) -m stages.prepare --run $(RUN) --test
 
 # Features and bases do what they can of the test battles by the way; the rules of those only do what is left.
-$(FEATURE_FILE): $(PARAMS)/features.json $(BATTLES)
+$(FEATURE_FILE) $(FEATURE_MODEL) &: $(PARAMS)/features.json $(VOTED)
 	@exec $(PY) -m stages.features --run $(RUN)
 
 features/$(RUN)/test.parquet: $(FEATURE_FILE) $(TEST_BATTLES)
 	@exec $(PY) -m stages.features --run $(RUN) --test
 
-models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(BATTLES)
+models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(VOTED)
 	@exec $(PY) -m stages.tiny --run $(RUN) --name $*
 
 # A stage of one base: stage, base. Of a base that uses torch, as many processes as were asked for.
 start-base = $(if $(filter $(2),$(TRANSFORMERS)),$(LAUNCH) $(1) --processes $(NPROC),$(PY) -m $(1)) --run $(RUN) --name $(2)
 again := $(if $(filter 1,$(AGAIN)),--again)
 define base-rule
-oof/$(RUN)/$(1).parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
+oof/$(RUN)/$(1).parquet models/runs/$(RUN)/$(1)/base.json &: $(PARAMS)/$(1).json $(VOTED) $(NEEDS_$(1))
 	@$$(call start-base,stages.base,$(1)) $(again)
 oof/$(RUN)/$(1).test.parquet: oof/$(RUN)/$(1).parquet $(TEST_BATTLES)
 	@$$(call start-base,stages.predict,$(1))
@@ -156,7 +161,7 @@ $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
 
 # What clean students learn from: their teacher without each pair of folds.
 define pairs-rule
-oof/$(RUN)/$(1).pairs.parquet: $(PARAMS)/$(1).json $(BATTLES) $(NEEDS_$(1))
+oof/$(RUN)/$(1).pairs.parquet: $(PARAMS)/$(1).json $(VOTED) $(NEEDS_$(1))
 	@$$(call start-base,stages.base,$(1)) --pairs $(again)
 endef
 $(foreach base,$(CLEAN),$(eval $(call pairs-rule,$(base))))
@@ -164,7 +169,7 @@ endif
 oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
 
-$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILE)
+$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILE) $(RECORDS)
 	@exec $(PY) -m stages.stack --run $(RUN)
 
 oof/$(RUN)/stack.test.parquet: $(STACK) $(TEST_OOF) $(TEST_FEATURES)
@@ -180,10 +185,10 @@ stack: $(STACK)
 report: $(REPORT)
 UP_TO_DATE := stack report
 ifneq ($(SOURCE),table)
-prepare: $(BATTLES) $(TEST_BATTLES)
+prepare: $(VOTED) $(TEST_BATTLES)
 features: $(FEATURE_FILE) $(TEST_FEATURES)
 oof: $(OOF) $(TEST_OOF)
-plan: $(BATTLES) $(TEST_BATTLES)
+plan: $(VOTED) $(TEST_BATTLES)
 	@exec $(PY) -m stages.plan --run $(RUN) --nproc $(NPROC)
 UP_TO_DATE += prepare features oof
 endif
@@ -213,6 +218,10 @@ params: .venv/installed
 
 dashboard: .venv/installed
 	@exec $(PY) -m stages.dashboard
+
+# From the saved models alone: nothing of the run is made or read but models/runs/$(RUN)/.
+predict: .venv/installed
+	@exec $(PY) -m stages.predict_battles
 
 # The output of one run only.
 clean:

@@ -47,6 +47,11 @@ class RunPaths:
         return self.models / "stack"
 
     @property
+    def feature_model(self) -> Path:
+        """What makes the features of battles without votes. No base can have this name."""
+        return self.models / "features"
+
+    @property
     def oof(self) -> Path:
         """Out-of-fold and test probabilities, and the figures of the stack."""
         return self.root / "oof" / self.name

@@ -19,7 +19,7 @@ from battles.folds import make_folds
 from battles.reading import read_battles
 from battles.schema import ID, TEXTS, to_json
 from features.settings import Features
-from features.table import build, forget, handcrafted
+from features.table import fit, forget, handcrafted
 
 _TRIES = 5
 
@@ -67,7 +67,7 @@ def full(path: Path, rows: int, jobs: int | None) -> None:
     folds = make_folds(battles, 5, 20)
     print(f"folds: {time.perf_counter() - began:.1f} s", flush=True)
     began = time.perf_counter()
-    features, _, _ = build(battles, folds, None, Features(), jobs)
+    features, _, _ = fit(battles, folds, Features(), jobs)
     print(f"features, strength included: {time.perf_counter() - began:.1f} s, {features.shape[1] - 1} columns")
     get_reusable_executor().shutdown(wait=True)  # the memory of workers counts once they have ended
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -115,74 +115,95 @@ def _author_numbers(battles: pd.DataFrame) -> tuple[np.ndarray, int]:
     return codes.reshape(2, -1).T, len(distinct)
 
 
-class _Regression:
+@dataclass(frozen=True)
+class StyleRegression:
     """Ridge regression of ratings on standardised style columns and hashed words.
 
-    SciPy's conjugate gradients on the normal equations: style stays dense and words stay sparse, which is three times
-    as fast as scikit-learn's `Ridge(solver="sparse_cg")` on both in one sparse matrix (6 against 18 ms a fold of 1,488
-    battles) and equal to it within 4e-6.
+    center and scale (style columns,) standardise; `mean` is the intercept in log-odds; weights (style columns + word
+    buckets,). All float32 but `mean`. `fit` uses SciPy's conjugate gradients on the normal equations: style stays dense
+    and words stay sparse, which is three times as fast as scikit-learn's `Ridge(solver="sparse_cg")` on both in one
+    sparse matrix (6 against 18 ms a fold of 1,488 battles) and equal to it within 4e-6.
     """
 
-    def __init__(self, seen: Sides, rows: np.ndarray, targets: np.ndarray, ridge: float) -> None:
+    center: np.ndarray
+    scale: np.ndarray
+    mean: float
+    weights: np.ndarray
+
+    @classmethod
+    def fit(cls, seen: Sides, rows: np.ndarray, targets: np.ndarray, ridge: float) -> "StyleRegression":
+        """Learns the ratings `targets` of the responses `rows` of `seen`."""
         style, words = seen.style[rows], seen.words[rows]
-        self.center = style.mean(axis=0)
+        center = style.mean(axis=0)
         # A column that is all but constant here says nothing, and would explode elsewhere.
         deviation = style.std(axis=0)
-        self.scale = np.where(deviation > 1e-6, deviation, np.inf) * np.float32(np.sqrt(style.shape[1]))
-        self.mean = float(targets.mean())
-        self._standardize(style)
+        scale = np.where(deviation > 1e-6, deviation, np.inf) * np.float32(np.sqrt(style.shape[1]))
+        mean = float(targets.mean())
+        _standardize(style, center, scale)
         columns = style.shape[1]
 
         def gram(weights: np.ndarray) -> np.ndarray:
             image = style @ weights[:columns] + words @ weights[columns:]
             return np.concatenate([style.T @ image, words.T @ image]) + np.float32(ridge) * weights
 
-        residual = (targets - self.mean).astype(np.float32)
+        residual = (targets - mean).astype(np.float32)
         right = np.concatenate([style.T @ residual, words.T @ residual])
         operator = LinearOperator((len(right), len(right)), matvec=gram, dtype=np.float32)
-        self.weights, _ = cg(operator, right, rtol=_TOLERANCE, maxiter=_STEPS)
+        weights, _ = cg(operator, right, rtol=_TOLERANCE, maxiter=_STEPS)
+        return cls(center, scale, mean, weights)
 
-    def _standardize(self, style: np.ndarray) -> None:
-        """Standardises fresh rows of style columns in place: at a million battles a copy takes half a gigabyte."""
-        limit = np.float32(_CLIP / np.sqrt(style.shape[1]))
-        style -= self.center
-        style /= self.scale
-        np.clip(style, -limit, limit, out=style)
+    @classmethod
+    def nothing(cls, seen: Sides) -> "StyleRegression":
+        """Of nothing to learn from: every rating is 0."""
+        style, words = seen.style.shape[1], seen.words.shape[1]
+        zeros = np.zeros(style + words, dtype=np.float32)
+        return cls(zeros[:style], np.full(style, np.inf, dtype=np.float32), 0.0, zeros)
 
     def predict(self, seen: Sides, rows: np.ndarray) -> np.ndarray:
         """Predicted ratings of the responses `rows` of `seen`, shape (rows,)."""
         style = seen.style[rows]
-        self._standardize(style)
+        _standardize(style, self.center, self.scale)
         columns = style.shape[1]
         return self.mean + style @ self.weights[:columns] + seen.words[rows] @ self.weights[columns:]
 
+    def predict_battles(self, seen: Sides) -> np.ndarray:
+        """Predicted ratings of both authors of every battle of `seen`, float32, shape (battles, 2)."""
+        return self.predict(seen, np.arange(seen.words.shape[0])).reshape(2, -1).T.astype(np.float32)
+
+
+def _standardize(style: np.ndarray, center: np.ndarray, scale: np.ndarray) -> None:
+    """Standardises fresh rows of style columns in place: at a million battles a copy takes half a gigabyte."""
+    limit = np.float32(_CLIP / np.sqrt(style.shape[1]))
+    style -= center
+    style /= scale
+    np.clip(style, -limit, limit, out=style)
+
 
 def ratings(
-    train: pd.DataFrame, fold: np.ndarray, seen: Sides, seen_test: Sides | None, settings: Features
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Predicted ratings (log-odds) of both authors, float32, shape (n, 2), of training and of test battles.
+    train: pd.DataFrame, fold: np.ndarray, seen: Sides, settings: Features
+) -> tuple[np.ndarray, StyleRegression]:
+    """Predicted ratings (log-odds) of both authors of the training battles, float32, shape (n, 2), each learnt from the
+    other folds; and the regression learnt from all of them, for battles to come.
 
     0 where fewer than two models with names are left to learn from.
     """
     authors, models = _author_numbers(train)
     votes, count = labels(train), len(train)
     out = np.zeros((count, 2), dtype=np.float32)
-    everything = np.ones(count, dtype=bool)
 
-    def rate(train_rows: np.ndarray, rated: Sides, responses: np.ndarray) -> np.ndarray:
-        """Ratings of the authors of `responses`, the sides of whole battles, learnt from the battles `train_rows`."""
+    def learn(train_rows: np.ndarray) -> StyleRegression:
+        """Learns from the battles `train_rows` (mask)."""
         named = train_rows & (authors >= 0).all(axis=1)
         if len(np.unique(authors[named])) < 2:
-            return np.zeros((len(responses) // 2, 2), dtype=np.float32)
+            return StyleRegression.nothing(seen)
         first, second = authors[named].T
         strengths = bradley_terry(first, second, votes[named], models, settings.rating_ridge)
-        learn = np.flatnonzero((train_rows[:, None] & (authors >= 0)).T.ravel())
-        targets = strengths[authors.T.ravel()[learn]]
-        return _Regression(seen, learn, targets, settings.style_ridge).predict(rated, responses).reshape(2, -1).T
+        responses = np.flatnonzero((train_rows[:, None] & (authors >= 0)).T.ravel())
+        targets = strengths[authors.T.ravel()[responses]]
+        return StyleRegression.fit(seen, responses, targets, settings.style_ridge)
 
     for number in np.unique(fold):
         held_out = np.flatnonzero(fold == number)
-        out[held_out] = rate(fold != number, seen, np.concatenate([held_out, held_out + count]))
-    if seen_test is None:
-        return out, None
-    return out, rate(everything, seen_test, np.arange(seen_test.words.shape[0])).astype(np.float32)
+        rated = learn(fold != number).predict(seen, np.concatenate([held_out, held_out + count]))
+        out[held_out] = rated.reshape(2, -1).T
+    return out, learn(np.ones(count, dtype=bool))

@@ -7,19 +7,26 @@ response gives two columns that change places (`_a`, `_b`) and their difference,
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from joblib import delayed
 
+from battles.files import atomic, check_files, file_hashes, read_json, write_json
 from battles.processes import parallel
 from battles.schema import ID, TEXTS
 from battles.swap import NEGATE, SAME
 from features import length, position, similarity, strength, verbosity
 from features.settings import Features
+from features.strength import StyleRegression
 from features.text import Text, parse
 
+# Of a saved model: its settings and one number, and its arrays.
+FEATURES = "features.json"
+_ARRAYS = "style.npz"
 _CHUNK = 750
 _PARALLEL_FROM = 4 * _CHUNK
 
@@ -131,29 +138,55 @@ def handcrafted(battles: pd.DataFrame, jobs: int | None = 1) -> tuple[pd.DataFra
     return pd.DataFrame({ID: battles[ID].to_numpy(), **columns}), swap
 
 
-def build(
-    train: pd.DataFrame,
-    folds: pd.DataFrame,
-    test: pd.DataFrame | None,
-    settings: Features,
-    jobs: int | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, str]]:
-    """All columns of the training and test battles, style → strength included, and their swap declarations.
+@dataclass(frozen=True)
+class FeatureModel:
+    """What makes the columns of battles without votes: the settings, and the regression learnt from all voted ones.
 
-    `folds` is the fold table in the row order of `train`. Strength columns of a training battle are fitted on the
-    votes of the other folds, those of a test battle on all of them. Raises ValueError for folds of other battles.
+    A saved one is two small files, `features.json` and `style.npz`: numbers and settings, no pickled code.
+    """
+
+    settings: Features
+    regression: StyleRegression
+
+    def columns(self, battles: pd.DataFrame, jobs: int | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
+        """All columns of a battles table, style → strength included, and their swap declarations."""
+        features, swap = handcrafted(battles, jobs)
+        sides = strength.sides(battles, features, swap, self.settings, workers(len(battles), jobs))
+        return _with_strength(features, self.regression.predict_battles(sides), swap), swap
+
+    def save(self, folder: Path) -> None:
+        """Writes the model's files to a folder."""
+        regression = self.regression
+        with atomic(folder / _ARRAYS) as path, path.open("wb") as file:
+            np.savez_compressed(file, center=regression.center, scale=regression.scale, weights=regression.weights)
+        about = {"settings": self.settings.model_dump(mode="json"), "mean": regression.mean}
+        write_json(folder / FEATURES, {**about, "files": file_hashes(folder, [_ARRAYS])}, sealed=True)
+
+    @classmethod
+    def load(cls, folder: Path, fix: str) -> "FeatureModel":
+        """The model that `save` wrote; raises BadInput, with `fix` as what to do, where it is missing or damaged."""
+        about = read_json(folder / FEATURES, sealed=True, fix=fix)
+        check_files(folder, about["files"], fix)
+        with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
+            regression = StyleRegression(arrays["center"], arrays["scale"], about["mean"], arrays["weights"])
+        return cls(Features.model_validate(about["settings"]), regression)
+
+
+def fit(
+    train: pd.DataFrame, folds: pd.DataFrame, settings: Features, jobs: int | None = None
+) -> tuple[pd.DataFrame, dict[str, str], FeatureModel]:
+    """All columns of the training battles, their swap declarations, and what makes those of others.
+
+    `folds` is the fold table in the row order of `train`. Strength columns of a training battle are learnt from the
+    votes of the other folds, those that the model makes from all of them. Raises ValueError for folds of other battles.
     """
     if folds[ID].tolist() != train[ID].tolist():
         raise ValueError("folds: not the fold table of these training battles; make both with the prepare step")
     features, swap = handcrafted(train, jobs)
-    features_test = None if test is None else handcrafted(test, jobs)[0]
     sides = strength.sides(train, features, swap, settings, workers(len(train), jobs))
-    sides_test = None
-    if test is not None and features_test is not None:
-        sides_test = strength.sides(test, features_test, swap, settings, workers(len(test), jobs))
-    rated, rated_test = strength.ratings(train, folds["fold"].to_numpy(), sides, sides_test, settings)
-    tables = [(features, rated)]
-    if features_test is not None and rated_test is not None:
-        tables.append((features_test, rated_test))
-    done = [table.assign(**side_columns("strength", rating[:, 0], rating[:, 1], swap)) for table, rating in tables]
-    return done[0], done[1] if test is not None else None, swap
+    rated, regression = strength.ratings(train, folds["fold"].to_numpy(), sides, settings)
+    return _with_strength(features, rated, swap), swap, FeatureModel(settings, regression)
+
+
+def _with_strength(features: pd.DataFrame, rated: np.ndarray, swap: dict[str, str]) -> pd.DataFrame:
+    return features.assign(**side_columns("strength", rated[:, 0], rated[:, 1], swap))

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +84,20 @@ def open_base(name: str, settings: Section, data: BaseData) -> tuple[FitModel, P
         taught = teacher_probabilities(data.paths, settings.teacher, data.folds)
     training_set = TrainingSet.of(data.battles, extra, taught)
     return transformer.open_base(name, settings, training_set, data.test, data.paths.base(name))
+
+
+def open_saved(name: str, settings: Section, battles: pd.DataFrame, folder: Path) -> PredictTest:
+    """The function that predicts these battles with saved models of a base, of which `folder` holds one."""
+    if isinstance(settings, Tfidf):
+        from models.tfidf import base_model as tfidf
+
+        return tfidf.open_saved(settings, battles)
+    assert isinstance(settings, Transformer)
+    quiet()
+    from models.transformer import base_model as transformer
+    from models.transformer import fold
+
+    return partial(fold.predict_test, transformer.open_saved(name, settings, battles, folder))
 
 
 def in_step(

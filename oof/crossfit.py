@@ -74,8 +74,12 @@ def predict_test(jobs: list[Job], store: ModelStore, predict: PredictTest) -> Va
 
     The mean of a variant is over the models that have it: a battle that none read in the second order is NaN there.
     """
-    tests = [store.test_once(job, predict) for job in jobs]
-    return {name: _mean(np.stack([one[name] for one in tests])) for name in tests[0]}
+    return mean_of_models([store.test_once(job, predict) for job in jobs])
+
+
+def mean_of_models(predicted: list[Variants]) -> Variants:
+    """The mean (battles, 3) of each variant over the models that have it, NaN where none has."""
+    return {name: _mean(np.stack([one[name] for one in predicted])) for name in predicted[0]}
 
 
 def _fold_job(numbers: np.ndarray, fold: int) -> Job:

@@ -1,4 +1,4 @@
-"""Cross-fits one base model: `models/runs/<run>/<name>/`, `oof/<run>/<name>.parquet`.
+"""Cross-fits one base model: `models/runs/<run>/<name>/`, its record `base.json` there, `oof/<run>/<name>.parquet`.
 
 With `--pairs` it makes the rows that the base's clean students learn from: `oof/<run>/<name>.pairs.parquet`.
 """
@@ -6,11 +6,14 @@ With `--pairs` it makes the rows that the base's clean students learn from: `oof
 from dataclasses import replace
 
 from battles.folds import fold_hash
+from battles.schema import labels
 from models.base_kinds import in_step, open_base
 from models.transformer.settings import Transformer
 from oof import table
-from oof.crossfit import CrossFit, crossfit
+from oof.crossfit import CrossFit, crossfit, select_models
+from oof.model_store import ModelStore
 from oof.nested import cross_pairs, write_pairs
+from oof.saved_models import write_record
 from stages.base_run import BaseRun
 from stages.common import base_arguments, code_version, guarded, library_versions
 
@@ -34,7 +37,19 @@ def main() -> None:
             write_pairs(run.data.paths.pairs(run.name), run.data.folds, values, {"base": run.name})
             return
         result = crossfit(run.data.folds, run.wanted, store, fit_jointly, refit)
+    _record(run, store, result)
     table.write(run.data.paths.predictions(run.name), run.data.folds, result.valid, _metadata(run, result))
+
+
+def _record(run: BaseRun, store: ModelStore, result: CrossFit) -> None:
+    """Writes what the saved models need to predict battles by themselves."""
+    test_from = run.settings.test_from if isinstance(run.settings, Transformer) else "mean"
+    jobs, test_of = select_models(run.data.folds, result.folds_run, store, test_from, labels(run.data.battles))
+    # What only training reads is left out: it may be a path of this machine.
+    settings = run.settings.model_copy(
+        update=dict.fromkeys({"teacher", "extra_train"} & type(run.settings).model_fields.keys())
+    )
+    write_record(run.data.paths.base(run.name), settings.model_dump(mode="json"), jobs, test_of)
 
 
 def _metadata(run: BaseRun, result: CrossFit) -> dict[str, object]:

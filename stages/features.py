@@ -1,4 +1,4 @@
-"""Makes the feature tables of a run: `python -m stages.features --run RUN`."""
+"""Makes the feature tables of a run, and saves what makes those of other battles: `python -m stages.features`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from battles.files import read_metadata, table_hash, write_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from features.settings import Features
-from features.table import build
+from features.table import fit
 from stages.common import guarded, has_test, parser, section
 from stages.run_tables import read_split, read_unvoted
 
@@ -29,11 +29,11 @@ def main() -> None:
         path_of_test.touch()  # made together with those of the training battles
         return
 
-    features, features_test, swap = build(train, folds, test, settings)
-
-    if features_test is not None:
-        write_table(path_of_test, features_test, {"swap": swap, **of_test})
+    features, swap, model = fit(train, folds, settings)
+    if test is not None:
+        write_table(path_of_test, model.columns(test)[0], {"swap": swap, **of_test})
     if not given.test:
+        model.save(paths.feature_model)
         write_table(path, features, {"swap": swap, **depends_on})
     print(f"features: {len(swap)} columns of {len(test if given.test and test is not None else features)} battles")
 

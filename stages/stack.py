@@ -1,19 +1,21 @@
 """Stacks the base models of a run: `oof/<run>/stack.parquet`, `metrics.json`, `models/runs/<run>/stack/`."""
 
+import os
 import time
 from typing import Any
 
-from battles.files import write_json
+from battles.files import content_hash, read_json, write_json
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.progress import counted
 from battles.schema import labels
+from features.table import FEATURES
 from models.stacking import inputs, journal, serialization
 from models.stacking.inputs import TrainingInputs
 from models.stacking.settings import STACK, Stack, with_workers
 from models.stacking.stacker import Nested, describe, leave_one_out, stack, trial_count
 from models.stacking.studies import check_writers
-from oof import table
+from oof import saved_models, table
 from oof.leakage import refuse_suspects
 from report.stack_metrics import StackResults, stack_metrics, summary
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
@@ -51,7 +53,7 @@ def main() -> None:
         nested = stack(training.data, settings, database or trials, prefix, counter.add)
     seconds = time.perf_counter() - started
 
-    about: dict[str, Any] = {"bases": names, "settings": settings.model_dump()}
+    about: dict[str, Any] = {"bases": names, "settings": settings.model_dump(), **_of_predictions(paths, names)}
     if not database:
         about["journal"] = journal.seal(trials)
     serialization.save(paths.stack, nested.final.models, nested.shipped, about)
@@ -69,6 +71,19 @@ def main() -> None:
     }
     table.write(paths.predictions(STACK), folds, {table.MEAN: training.of_all(nested.probabilities[STACK])}, metadata)
     _report(paths, settings, training, nested, seconds)
+
+
+def _of_predictions(paths: RunPaths, names: list[str]) -> dict[str, Any]:
+    """What `submission.predict` needs to know: which models the stack was fitted on, and the threads of a step.
+
+    Nothing where the predictions were made elsewhere: there are no models then.
+    """
+    if stamp(paths.name, "inputs")["table"]:
+        return {}
+    records = {name: paths.base(name) / saved_models.RECORD for name in names}
+    records["features"] = paths.feature_model / FEATURES
+    saved = {name: content_hash(read_json(record, sealed=True)) for name, record in records.items()}
+    return {"saved": saved, "threads": int(os.environ.get("OMP_NUM_THREADS") or 0)}
 
 
 def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: Nested, seconds: float) -> None:

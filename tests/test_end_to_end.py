@@ -84,6 +84,14 @@ def test_every_out_of_fold_table_holds_the_contract(project: Project) -> None:
 
 
 @pytest.mark.usefixtures("said")
+def test_the_saved_models_of_every_kind_give_the_submission(project: Project) -> None:
+    project.made("predict", "RUN=sample", "BATTLES=battles/sample/source/test.csv")
+    room = project.folder / "submission/sample"
+    assert (room / "predictions.csv").read_bytes() == (room / "submission.csv").read_bytes()
+    (room / "predictions.csv").unlink()
+
+
+@pytest.mark.usefixtures("said")
 def test_a_second_call_finds_nothing_to_do(project: Project) -> None:
     before = project.times()
     assert "up to date" in project.made("submission")  # the run remembers what it was called with

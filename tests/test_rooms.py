@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "features": {"battles"},
     "oof": {"battles"},
     "models": {"battles", "oof"},
-    "submission": {"battles", "oof"},
+    "submission": {"battles", "features", "models", "oof"},
     "report": {"battles", "features", "oof"},
     "stages": {"battles", "features", "models", "oof", "submission", "report"},
 }

@@ -14,6 +14,7 @@ from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import Meta, make_meta
 from models.stacking.settings import MINIMUM_BATTLES
 from oof import table
+from oof.model_store import Variants
 from oof.table import Predictions
 
 
@@ -83,6 +84,16 @@ def test_inputs(bases: Mapping[str, Path], features: Path, ids: pd.Series) -> Me
     tables = {name: table.read_test(path, ids.tolist()) for name, path in bases.items()}
     columns, swap = _features(features, ids)
     return _meta(tables, columns, swap, np.ones(len(ids), dtype=bool))
+
+
+def predicted_inputs(variants: Mapping[str, Variants], features: pd.DataFrame, swap: Mapping[str, str]) -> Meta:
+    """The inputs of battles whose predictions are in memory: base → its variants, and the features without `id`."""
+    rows = np.ones(len(features), dtype=bool)
+    tables = {
+        name: Predictions(base[table.MEAN], base.get(table.PLAIN), base.get(table.SWAPPED), rows, {})
+        for name, base in variants.items()
+    }
+    return _meta(tables, features, swap, rows)
 
 
 def _features(path: Path, ids: pd.Series) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -20,6 +20,16 @@ def open_base(settings: Tfidf, battles: pd.DataFrame, test: pd.DataFrame | None)
     return base.fit, base.predict_test
 
 
+def open_saved(settings: Tfidf, battles: pd.DataFrame) -> PredictTest:
+    """The function that predicts these battles with a saved model."""
+    rows = differences(battles, settings)
+
+    def predict(folder: Path, scored: int) -> Variants:
+        return {MEAN: TfidfModel.load(folder / "model").predict_differences(rows)}
+
+    return predict
+
+
 class _Base:
     def __init__(self, settings: Tfidf, battles: pd.DataFrame, test: pd.DataFrame | None) -> None:
         self._settings, self._battles, self._test = settings, battles, test

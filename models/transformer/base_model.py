@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 
@@ -9,9 +10,10 @@ from models.transformer import fold
 from models.transformer.backbone.device import current_device
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.token_cache import encode_once
+from models.transformer.data.tokenization import encode
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine import distributed, fsdp
-from models.transformer.planning.preflight import resolve_for_training
+from models.transformer.planning.preflight import resolve_for_predicting, resolve_for_training
 from models.transformer.settings import Transformer
 from oof.model_store import FitModel, PredictTest
 
@@ -33,4 +35,25 @@ def open_base(
     with distributed.state().main_process_first():  # the others find the tokens on the disk
         tokens = encode_once(tokenizer, tables, resolved, folder / "tokens")
     context = fold.FoldContext(name, resolved, device, tokenizer, training_set, tokens["train"], tokens.get("test"))
-    return partial(fold.fit, context), partial(fold.predict_test, context)
+    if test is None:
+        return partial(fold.fit, context), _no_battles
+    of_test = fold.TestContext(name, resolved, device, tokenizer.pad_token_id, tokens["test"])
+    return partial(fold.fit, context), partial(fold.predict_test, of_test)
+
+
+def _no_battles(folder: Path, scored: int) -> NoReturn:
+    raise AssertionError("there are no test battles to predict")
+
+
+def open_saved(name: str, settings: Transformer, battles: pd.DataFrame, folder: Path) -> fold.TestContext:
+    """What predicts these battles with saved models, of which `folder` holds one.
+
+    The tokenizer is the one that was saved with the model. A backbone is read only where adapters need it: a full
+    fine-tune lies in `folder` as a whole. What this device cannot do, of the types and attentions that were set, it
+    chooses itself. Raises BadInput for a backbone that cannot be had.
+    """
+    device = current_device()
+    saved = str(folder / "model")
+    resolved = resolve_for_predicting(settings, device, None if settings.lora is not None else saved)
+    tokenizer = load_tokenizer(settings.model_copy(update={"backbone": saved, "revision": None}))
+    return fold.TestContext(name, resolved, device, tokenizer.pad_token_id, encode(tokenizer, battles, resolved))

@@ -83,26 +83,41 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
         context.tokenizer.save_pretrained(folder / "model")
     details = _details(base, context.device) | {"extra_rows": rows.extra}
     del base
-    _free(context.device)
+    free(context.device)
     seconds = curve[-1]["seconds"], predicted - trained
     return FoldResult(valid, test, *seconds, _device_name(context.device), details)
 
 
-def predict_test(context: FoldContext, folder: Path, scored: int) -> Variants:
-    """Probabilities of the test battles by the model that `fit` saved in `folder` and that scored `scored` battles."""
-    assert context.test_tokens is not None
-    title = f"{context.name} {folder.name.replace('-', ' ')}"
-    base = loading.restore(context.settings, folder / "model", context.tokenizer.pad_token_id, context.device)
-    readout: Readout = softmax
-    if context.settings.objective == "mse":
-        values = json.loads((folder / "model" / CALIBRATION).read_text(encoding="utf-8"))
-        readout = scalar_head.readout(Calibration.of(values))
-    seconds = _second_order_seconds(context, scored) * len(context.test_tokens)
-    with _predicting(title, context.settings, len(context.test_tokens)) as progress:
-        test = predict(base, context.test_tokens, readout, progress.advance, seconds)
+@dataclass(frozen=True)
+class TestContext:
+    """What saved models of a base need to predict battles without votes. `settings` are resolved."""
+
+    name: str
+    settings: Transformer
+    device: torch.device
+    pad: int
+    tokens: Encoded
+
+
+def predict_test(context: TestContext, folder: Path, scored: int) -> Variants:
+    """Probabilities of the battles by the model that `fit` saved in `folder` and that scored `scored` battles."""
+    settings, battles = context.settings, len(context.tokens)
+    base, readout = restore(settings, folder, context.pad, context.device)
+    seconds = _second_order_seconds(settings, scored, battles) * battles
+    with _predicting(f"{context.name} {folder.name.replace('-', ' ')}", settings, battles) as progress:
+        test = predict(base, context.tokens, readout, progress.advance, seconds)
     del base
-    _free(context.device)
+    free(context.device)
     return test
+
+
+def restore(settings: Transformer, folder: Path, pad: int, device: torch.device) -> tuple[LoadedBase, Readout]:
+    """The model that `fit` saved in `folder`, and what makes probabilities of its logits."""
+    base = loading.restore(settings, folder / "model", pad, device)
+    if settings.objective != "mse":
+        return base, softmax
+    values = json.loads((folder / "model" / CALIBRATION).read_text(encoding="utf-8"))
+    return base, scalar_head.readout(Calibration.of(values))
 
 
 @dataclass(frozen=True)
@@ -143,7 +158,7 @@ def _predict_both(
 ) -> tuple[Variants, Variants | None]:
     """Probabilities of the scored battles and of the test battles, while the model is loaded."""
     tests = 0 if context.test_tokens is None else len(context.test_tokens)
-    seconds = _second_order_seconds(context, len(valid_tokens))
+    seconds = _second_order_seconds(context.settings, len(valid_tokens), tests)
     with _predicting(title, context.settings, len(valid_tokens) + tests) as progress:
         valid = predict(base, valid_tokens, readout, progress.advance, seconds * len(valid_tokens))
         test = None
@@ -152,13 +167,9 @@ def _predict_both(
     return valid, test
 
 
-def _second_order_seconds(context: FoldContext, scored: int) -> float:
-    """With `tta.
-
-    Budget`, seconds that the second order may take for each battle: scored and test battles share them.
-    """
-    tests = 0 if context.test_tokens is None else len(context.test_tokens)
-    return (context.settings.tta_seconds or 0.0) / max(scored + tests, 1)
+def _second_order_seconds(settings: Transformer, scored: int, tests: int) -> float:
+    """With `tta: budget`, seconds for the second order of each battle: scored and test battles share them."""
+    return (settings.tta_seconds or 0.0) / max(scored + tests, 1)
 
 
 def _predicting(title: str, settings: Transformer, battles: int) -> Progress:
@@ -186,7 +197,8 @@ def _details(base: LoadedBase, device: torch.device) -> dict[str, Any]:
     return details
 
 
-def _free(device: torch.device) -> None:
+def free(device: torch.device) -> None:
+    """Gives back the memory of a model that nobody holds any more."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from battles.schema import ID, to_json
 from battles.swap import swap_battles, swap_columns
 from features.settings import Features
-from features.table import build, handcrafted
+from features.table import fit, handcrafted
 from tests.battles.strategies import Battle, battles, table
 
 
@@ -35,10 +35,10 @@ def test_strength_is_finite_and_exchanges_with_the_responses(rows: list[Battle])
         prompt=[to_json([str(number)]) for number in range(len(rows))],
     )
     folds = pd.DataFrame({ID: frame[ID], "fold": np.arange(len(rows)) % 2})
-    train, test, swap = build(frame, folds, frame, Features(), jobs=1)
-    assert test is not None
+    train, swap, model = fit(frame, folds, Features(), jobs=1)
+    test, _ = model.columns(frame, jobs=1)
     for features in (train, test):
         assert np.isfinite(features.drop(columns=ID).to_numpy()).all()
-    swapped, _, _ = build(swap_battles(frame), folds, None, Features(), jobs=1)
+    swapped, _, _ = fit(swap_battles(frame), folds, Features(), jobs=1)
     expected = swap_columns(train.drop(columns=ID), swap)
     pd.testing.assert_frame_equal(expected, swapped.drop(columns=ID), rtol=1e-3, atol=1e-4)

@@ -5,7 +5,7 @@ import pytest
 from battles.schema import WINNERS, labels
 from features.settings import Features
 from features.strength import bradley_terry
-from features.table import build
+from features.table import fit
 from tests.features.battles import styled
 
 COLUMNS = ["strength_a", "strength_b", "strength_diff"]
@@ -13,7 +13,7 @@ SETTINGS = Features()
 
 
 def strengths(battles: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
-    return build(battles, folds, None, SETTINGS)[0][COLUMNS]
+    return fit(battles, folds, SETTINGS)[0][COLUMNS]
 
 
 def signal(battles: pd.DataFrame, found: pd.DataFrame) -> float:
@@ -120,10 +120,8 @@ def test_test_battles_need_neither_names_nor_votes() -> None:
     battles, folds = styled()
     fresh, _ = styled(100, seed=9)
     bare = fresh.drop(columns=["model_a", "model_b", *WINNERS])
-    _, found, swap = build(battles, folds, bare, SETTINGS)
-    assert found is not None
+    model = fit(battles, folds, SETTINGS)[2]
+    found, swap = model.columns(bare)
     assert set(found.columns) == {"id", *swap}
     assert signal(fresh, found) > 0.3
-    _, empty, _ = build(battles, folds, bare.head(0), SETTINGS)
-    assert empty is not None
-    assert len(empty) == 0
+    assert len(model.columns(bare.head(0))[0]) == 0

@@ -9,7 +9,7 @@ import pytest
 from battles.schema import ID
 from battles.swap import swap_battles, swap_columns
 from features.settings import Features
-from features.table import build, forget, handcrafted
+from features.table import fit, forget, handcrafted
 from tests.features.battles import ODD, odd, styled, table
 
 
@@ -28,8 +28,8 @@ def test_every_column_does_what_it_declares() -> None:
 
 def test_every_column_with_strength_does_what_it_declares() -> None:
     battles, folds = styled()
-    plain, _, swap = build(battles, folds, None, Features())
-    swapped, _, _ = build(swap_battles(battles), folds, None, Features())
+    plain, swap, _ = fit(battles, folds, Features())
+    swapped, _, _ = fit(swap_battles(battles), folds, Features())
     assert set(swap) == set(values(plain))
     pd.testing.assert_frame_equal(swap_columns(values(plain), swap), values(swapped), rtol=1e-3, atol=1e-4)
 
@@ -88,7 +88,7 @@ def test_identical_responses_are_told() -> None:
 def test_folds_of_other_battles_are_refused() -> None:
     battles, folds = styled(80)
     with pytest.raises(ValueError, match="fold table"):
-        build(battles, folds.iloc[::-1], None, Features())
+        fit(battles, folds.iloc[::-1], Features())
 
 
 def test_importing_features_needs_neither_torch_nor_transformers() -> None:

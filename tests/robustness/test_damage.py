@@ -61,6 +61,8 @@ READERS = {
     ),
     f"features/{RUN}/test": ("predict stack", "submit"),
     f"features/{RUN}/": ("features test", "stack", "predict stack", "submit", "report"),
+    f"models/runs/{RUN}/features/": (),
+    f"models/runs/{RUN}/tfidf/base.json": ("base",),
     f"models/runs/{RUN}/tfidf/": ("base", "predict"),
     f"models/runs/{RUN}/stack/study.journal": ("stack", "predict stack", "submit", "report"),
     f"models/runs/{RUN}/stack/": (),

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from bitsandbytes.nn import Linear4bit
 from peft import set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from safetensors import SafetensorError
@@ -54,7 +53,7 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
         )
     except OSError as error:
         raise unavailable(settings, error) from None
-    if device.type == "cpu":
+    if device.type == "cpu" and settings.quantization == "nf4":
         _keep_nf4_differentiable(model)
     model.config.pad_token_id = pad
     model.config.use_cache = False
@@ -90,6 +89,9 @@ def _keep_nf4_differentiable(model: torch.nn.Module) -> None:
     gradient: training that goes on after a validation would lose the gradient through every frozen layer, with a
     warning only.
     """
+    # Not at the top: a machine that only predicts with unquantised models need not have the library.
+    from bitsandbytes.nn import Linear4bit
+
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False

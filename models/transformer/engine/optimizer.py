@@ -5,25 +5,28 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
 from models.transformer.backbone.precision import HEADS
 from models.transformer.settings import Transformer
 
-OPTIMIZERS: dict[str, Any] = {
-    "adamw": torch.optim.AdamW,
-    "adamw_8bit": AdamW8bit,
-    "paged_adamw_8bit": PagedAdamW8bit,
-}
 LORA_B = ("lora_B", "lora_embedding_B")
 
 
 def make_optimizer(model: torch.nn.Module, settings: Transformer) -> torch.optim.Optimizer:
     """AdamW over the trained parameters, as `settings.optimizer` names it."""
-    optimizer: torch.optim.Optimizer = OPTIMIZERS[settings.optimizer](
+    optimizer: torch.optim.Optimizer = _kind(settings.optimizer)(
         groups(model, settings), weight_decay=settings.weight_decay
     )
     return optimizer
+
+
+def _kind(name: str) -> Any:
+    if name == "adamw":
+        return torch.optim.AdamW
+    # Not at the top: a machine that predicts only need not have the library.
+    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+
+    return {"adamw_8bit": AdamW8bit, "paged_adamw_8bit": PagedAdamW8bit}[name]
 
 
 def groups(model: torch.nn.Module, settings: Transformer) -> list[dict[str, Any]]:

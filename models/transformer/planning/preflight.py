@@ -54,3 +54,20 @@ def resolve_for_training(settings: Transformer, on: torch.device) -> Transformer
     chosen = resolve(settings, spec, config)
     attention.check_training(chosen.attention, config, spec)
     return chosen
+
+
+def resolve_for_predicting(settings: Transformer, on: torch.device, saved: str | None) -> Transformer:
+    """`resolve` for the device that a trained model predicts on, which may be another than it was trained on.
+
+    `saved` is the folder of a full fine-tune, whose configuration is read instead of its backbone's. A type or an
+    attention that was set and that this device lacks is chosen anew.
+    """
+    spec = device.device_spec(on)
+    lacking: dict[str, Any] = {}
+    if settings.dtype == "bfloat16" and not spec.has_bf16:
+        lacking["dtype"] = "auto"
+    if settings.attention == "flash_attention_2" and spec.capability < device.BF16_SINCE:
+        lacking["attention"] = "auto"  # FlashAttention 2 needs Ampere as well
+    if saved is not None:
+        lacking |= {"backbone": saved, "revision": None}
+    return resolve(settings.model_copy(update=lacking), spec)

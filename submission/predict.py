@@ -1,0 +1,111 @@
+"""Predictions of battles from the saved models of a run alone: no training data, no fold table, no out-of-fold rows.
+
+    from submission.predict import Predictor
+    Predictor("models/runs/name").predict(frame)
+
+Of the same battles they are those of `make submission`, to the last digit on the same kind of CPU: the same functions
+compute them, one after the other instead of step by step.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from battles.errors import BadInput
+from battles.files import content_hash, read_json
+from battles.frames import checked_frame
+from battles.schema import ID
+from features.table import FEATURES, FeatureModel
+from models.base_kinds import base_settings, open_saved
+from models.stacking import inputs, serialization
+from oof.model_store import Variants
+from oof.probabilities import softmax
+from oof.saved_models import RECORD, SavedBase, read_record
+from submission.table import build
+
+FIX = "run `make stack` for this run again, or copy its folder in models/runs/ whole"
+
+
+class Predictor:
+    """The saved models of a run, ready to predict.
+
+    folder: `models/runs/<run>`, or a copy of it. Raises BadInput where something is missing, damaged or of another
+    stage of the run: the stacker names the models that it was fitted on.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise BadInput(f"{self.folder}: no such folder; give that of a run's models, models/runs/<run>")
+        about = read_json(self.folder / "stack" / serialization.MANIFEST, sealed=True, fix=FIX)
+        if "saved" not in about:
+            raise BadInput(
+                f"{self.folder}: its stack names no models: it is one of predictions made elsewhere (TABLE), or of an "
+                "earlier version of the project, where `make stack` writes it anew"
+            )
+        self.threads: int = about["threads"]
+        self.names: list[str] = about["bases"]
+        self.bases: dict[str, SavedBase] = {}
+        for name in self.names:
+            self._check_same(about["saved"][name], self.folder / name / RECORD)
+            self.bases[name] = read_record(self.folder / name, FIX)
+            self.bases[name].check(FIX)
+        self._check_same(about["saved"]["features"], self.folder / "features" / FEATURES)
+        self.features = FeatureModel.load(self.folder / "features", FIX)
+        self.stack = serialization.load(self.folder / "stack")
+
+    def predict(self, battles: pd.DataFrame) -> pd.DataFrame:
+        """The submission's table: `id`, `winner_model_a`, `winner_model_b`, `winner_tie`, in the order of the battles.
+
+        `battles` has the columns `id`, `prompt`, `response_a`, `response_b`; the texts are lists of turns or their JSON
+        text. Raises BadInput for what is no battle.
+        """
+        checked = checked_frame(battles)
+        return build(checked[ID].tolist(), self.probabilities(checked))
+
+    def probabilities(self, battles: pd.DataFrame) -> np.ndarray:
+        """Probabilities of A wins, B wins, tie, (battles, 3), of a battles table that was checked already."""
+        with limited_threads(self.threads, self._has_language_models()):
+            columns, swap = self.features.columns(battles)
+            variants = {name: self.variants(name, battles) for name in self.names}
+            meta = inputs.predicted_inputs(variants, columns.drop(columns=ID), swap)
+            return softmax(self.stack.logits(meta))
+
+    def variants(self, name: str, battles: pd.DataFrame) -> Variants:
+        """The predictions of one base, (battles, 3) by variant."""
+        base = self.bases[name]
+        first = base.folder / next(iter(base.models))
+        return base.predict(open_saved(name, base_settings(dict(base.settings)), battles, first))
+
+    def _has_language_models(self) -> bool:
+        return any(base.settings["kind"] == "transformer" for base in self.bases.values())
+
+    def _check_same(self, stated: str, record: Path) -> None:
+        if content_hash(read_json(record, sealed=True, fix=FIX)) != stated:
+            raise BadInput(f"{record}: not what the stack was fitted on; {FIX}")
+
+
+def limited_threads(threads: int, torch_too: bool) -> AbstractContextManager[Any]:
+    """Has the linear algebra use so many threads as it did in the run's own steps, whose sums it then repeats exactly.
+
+    0 leaves it as it is.
+    """
+    if not threads:
+        return nullcontext()
+    if torch_too:
+        import torch
+
+        torch.set_num_threads(threads)
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=threads)
+    return limits
+
+
+def describe(bases: Mapping[str, SavedBase]) -> str:
+    """Which models predict, in words."""
+    return "; ".join(f"{name}: {base.test_of}" for name, base in bases.items())
