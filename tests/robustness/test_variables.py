@@ -13,7 +13,7 @@ from tests.project import Project, copy_project
 
 VARIABLES = (
     *("PROFILE", "RUN", "TRAIN", "TEST", "FORMAT", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT"),
-    *("AGAIN", "WORKERS", "NPROC", "STORAGE"),
+    *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT"),
 )
 PAYLOADS = (
     "$(shell touch canary)",
@@ -70,7 +70,7 @@ def _no_canary(project: Project) -> None:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("goal", ["submission", "oof-one", "dashboard", "clean"])
+@pytest.mark.parametrize("goal", ["submission", "oof-one", "dashboard", "predict", "clean"])
 def test_every_value_arrives_as_it_was_given(recorded: Project, goal: str, payload: str) -> None:
     assert recorded.make(goal, *(f"{name}={payload}" for name in VARIABLES)).returncode == 0
     (seen,) = _calls(recorded).values()
