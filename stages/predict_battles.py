@@ -4,6 +4,7 @@ Needs `models/runs/<run>/` and nothing else of the run. `BATTLES=-` reads JSON l
 standard output unless OUT is given.
 """
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from battles.errors import BadInput
+from battles.formats import AUTO
 from battles.paths import RunPaths, check_run
 from battles.reading import read_battles
 from battles.schema import ID
@@ -33,10 +35,12 @@ def main() -> None:
     paths = RunPaths(run)
     if not paths.models.is_dir():
         raise BadInput(f"RUN: there are no models of a run {run!r} ({paths.models}); train it with make submission")
-    battles = _standard_input() if source == STANDARD else read_battles(source, voted=False)
+    format = given("FORMAT") or AUTO
+    battles = _standard_input(format) if source == STANDARD else read_battles(source, voted=False, format=format)
     predictor = Predictor(paths.models)
     ids = battles[ID].tolist()
-    table = build(ids, predictor.probabilities(battles))
+    with contextlib.redirect_stdout(sys.stderr):  # progress must not stand between the predictions
+        table = build(ids, predictor.probabilities(battles))
     target = given("OUT") or (STANDARD if source == STANDARD else str(paths.submission / "predictions.csv"))
     if target == STANDARD:
         sys.stdout.write(to_csv(table))
@@ -48,13 +52,13 @@ def main() -> None:
         print(f"predict: {target} holds {len(ids)} rows", file=sys.stderr)
 
 
-def _standard_input() -> pd.DataFrame:
+def _standard_input(format: str) -> pd.DataFrame:
     """The battles of JSON lines on standard input, read as a file of them is."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "standard-input.jsonl")
         path.write_bytes(sys.stdin.buffer.read())
         try:
-            return read_battles(path, voted=False)
+            return read_battles(path, voted=False, format=format)
         except BadInput as problem:
             raise BadInput(str(problem).replace(str(path), "standard input")) from None
 

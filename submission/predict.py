@@ -7,7 +7,7 @@ Of the same battles they are those of `make submission`, to the last digit on th
 compute them, one after the other instead of step by step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 
 from battles.errors import BadInput
 from battles.files import content_hash, read_json
-from battles.frames import checked_frame
+from battles.reading import battles_of
 from battles.schema import ID
 from features.table import FEATURES, FeatureModel
 from models.base_kinds import base_settings, open_saved
@@ -61,10 +61,10 @@ class Predictor:
     def predict(self, battles: pd.DataFrame) -> pd.DataFrame:
         """The submission's table: `id`, `winner_model_a`, `winner_model_b`, `winner_tie`, in the order of the battles.
 
-        `battles` has the columns `id`, `prompt`, `response_a`, `response_b`; the texts are lists of turns or their JSON
-        text. Raises BadInput for what is no battle.
+        `battles` has the columns `id`, `prompt`, `response_a`, `response_b`, the texts as lists of turns or their JSON
+        text, or those of another format that files may have (`battles.formats`). Raises BadInput for what is no battle.
         """
-        checked = checked_frame(battles)
+        checked = battles_of(_rows(battles), "battles")
         return build(checked[ID].tolist(), self.probabilities(checked))
 
     def probabilities(self, battles: pd.DataFrame) -> np.ndarray:
@@ -87,6 +87,14 @@ class Predictor:
     def _check_same(self, stated: str, record: Path) -> None:
         if content_hash(read_json(record, sealed=True, fix=FIX)) != stated:
             raise BadInput(f"{record}: not what the stack was fitted on; {FIX}")
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The rows of a table, with lists where Parquet and Arrow give arrays."""
+    names = [str(name) for name in frame.columns]
+    for cells in zip(*(frame[name].tolist() for name in frame.columns), strict=True):
+        plain = (cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells)
+        yield dict(zip(names, plain, strict=True))
 
 
 def limited_threads(threads: int, torch_too: bool) -> AbstractContextManager[Any]:

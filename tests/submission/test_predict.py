@@ -2,10 +2,12 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -82,6 +84,24 @@ def test_a_table_in_memory_gives_the_same(alone: Path) -> None:
     assert to_csv(predictor.predict(lists.sample(frac=1, random_state=1)).sort_values("id")) == to_csv(
         predictor.predict(battles).sort_values("id")
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": "a"}, "battles: row 2, id 'a', column id: row 1 has the same id"),
+        ({"prompt": "no JSON"}, "battles: row 2, id 'b', column prompt: 'no JSON' is not JSON"),
+        ({"response_b": [3]}, "battles: row 2, id 'b', column response_b: turn 1 is 3"),
+        ({"response_a": float("nan")}, "battles: row 2, id 'b', column response_a: nan is not a list"),
+    ],
+)
+def test_a_row_in_memory_that_is_no_battle_is_named(alone: Path, changes: dict[str, object], message: str) -> None:
+    rows = [{"id": name, "prompt": ["x"], "response_a": ["y"], "response_b": np.array(["z", None])} for name in "ab"]
+    rows[1] |= changes
+    with pytest.raises(BadInput, match=re.escape(message)):
+        Predictor(MODELS).predict(pd.DataFrame(rows))
+    with pytest.raises(BadInput, match="battles: no battles"):
+        Predictor(MODELS).predict(pd.DataFrame(rows).head(0))
 
 
 def test_battles_of_any_text_are_predicted(alone: Path) -> None:
