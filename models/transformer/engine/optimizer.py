@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from battles.errors import BadInput
 from models.transformer.backbone.precision import HEADS
+from models.transformer.planning.memory import resident_moments_bytes
 from models.transformer.settings import Transformer
 
 LORA_B = ("lora_B", "lora_embedding_B")
@@ -62,6 +64,23 @@ def warmup_then_cosine(total: int, warmup: float) -> Callable[[int], float]:
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
     return factor
+
+
+def reserve_moments(optimizer: torch.optim.Optimizer, settings: Transformer, device: torch.device) -> torch.Tensor:
+    """Memory of the size that the moments will take once a step is made; those that are there already not counted.
+
+    Raises BadInput where there is not as much.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    sizes = [parameter.numel() for parameter in parameters if not optimizer.state.get(parameter)]
+    size = resident_moments_bytes(sizes, settings.optimizer, device.type)
+    try:
+        return torch.empty(size, dtype=torch.uint8, device=device)
+    except torch.OutOfMemoryError:
+        raise BadInput(
+            f"optimizer: the moments of {settings.optimizer} take {size / 1e9:.2f} GB, which the device does not have "
+            "beside the weights; use paged_adamw_8bit, or a smaller lora.rank"
+        ) from None
 
 
 def page_again(optimizer: Any) -> None:

@@ -17,6 +17,7 @@ from models.transformer.engine import distributed, out_of_memory
 from models.transformer.engine.forward import Scorer
 from models.transformer.engine.fsdp import Sharded
 from models.transformer.engine.loss import as_shown, loss_sum
+from models.transformer.engine.optimizer import reserve_moments
 from models.transformer.settings import Transformer
 
 
@@ -71,17 +72,24 @@ class GradientStep:
             # Outside of the except block, which keeps what the failed attempt left.
             self._halve(rows)
 
-    def try_longest(self, scorer: Scorer, steps: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    def try_longest(
+        self, scorer: Scorer, optimizer: torch.optim.Optimizer, steps: list[tuple[np.ndarray, np.ndarray]]
+    ) -> None:
         """Halves the budget until the step of the most tokens fits every process; its gradients are left behind.
 
         To be called before training in several processes: one that runs out of memory later leaves the others waiting.
-        `scorer` is the module before it was prepared, as the prepared one's processes wait for each other.
+        `scorer` is the module before it was prepared, as the prepared one's processes wait for each other. It is tried
+        as it will train: in train mode, as transformers checkpoints in no other, and beside the optimizer's moments,
+        which are made only by its first step.
         """
         rows, swapped = max(steps, key=lambda step: self.encoded.lengths[step[0]].sum())
         prepared, self.scorer = self.scorer, scorer
+        scorer.train()
+        moments = reserve_moments(optimizer, self.settings, self.accelerator.device)
         while distributed.any_of(failed := self._runs_out_of_memory(rows, swapped)):
             if failed:
                 self._halve(rows[_own_part(len(rows))])
+        del moments
         self.scorer = prepared
 
     def accumulate(self, rows: np.ndarray, swapped: np.ndarray) -> tuple[float, int]:

@@ -66,7 +66,8 @@ def train(
     gradients = GradientStep.of(accelerator, optimization.prepared, base, encoded, targets)
     if accelerator.num_processes > 1:
         if not fsdp.active():
-            gradients.try_longest(optimization.scorer, [step for steps in schedule for step in steps])
+            every_step = [step for steps in schedule for step in steps]
+            gradients.try_longest(optimization.scorer, optimization.optimizer, every_step)
             optimization.optimizer.zero_grad()
         torch.manual_seed(seed + len(curve) + PRIME * accelerator.process_index)
     saver.mark()

@@ -68,9 +68,7 @@ def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
     sizes = [p.numel() for p in model.parameters() if p.requires_grad]
     trained = sum(sizes)
     moments = moments_bytes(sizes, settings.optimizer)
-    large = [size for size in sizes if size >= PAGED_SINCE]
-    pages = settings.optimizer == "paged_adamw_8bit" and spec.kind == "cuda"
-    paged = moments_bytes(large, settings.optimizer) if pages else 0
+    paged = moments - resident_moments_bytes(sizes, settings.optimizer, spec.kind)
     multiple = pack_padding_multiple(config.model_type, settings.attention, settings)
     rows, tokens = micro_batch(settings, multiple)
     step = _step(settings, config, spec, rows, tokens, bool(multiple))
@@ -96,6 +94,12 @@ def moments_bytes(sizes: Iterable[int], optimizer: str) -> int:
         narrow = optimizer != "adamw" and size >= EIGHT_BIT_SINCE
         total += 2 * (size + 4 * ceil(size / MOMENTS_BLOCK)) if narrow else MOMENTS * size
     return total
+
+
+def resident_moments_bytes(sizes: Iterable[int], optimizer: str, kind: str) -> int:
+    """Of the moments of trained tensors, the bytes that stay on a device of this kind: paged ones may leave a card."""
+    pages = optimizer == "paged_adamw_8bit" and kind == "cuda"
+    return moments_bytes((size for size in sizes if not pages or size < PAGED_SINCE), optimizer)
 
 
 def micro_batch(settings: Transformer, multiple: int) -> tuple[int, int]:
