@@ -21,6 +21,7 @@ from battles.swap import SWAPPED_CLASSES
 from models.calibration import Calibration
 from models.transformer.backbone import loading
 from models.transformer.backbone.loading import LoadedBase
+from models.transformer.backbone.precision import check_same_precision, record_precision
 from models.transformer.data.tokenization import Encoded
 from models.transformer.data.training_set import FoldRows, TrainingSet
 from models.transformer.engine import distributed, fsdp, scalar_head
@@ -31,7 +32,7 @@ from oof.metrics import log_loss
 from oof.model_store import RESUME, FoldResult, Variants
 from oof.probabilities import softmax
 
-CALIBRATION = "calibration.json"
+CALIBRATION, CHECKPOINT = "calibration.json", "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,18 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
             f"{title}: learns from {rows.extra} extra battles; {context.training_set.left_out} left out, as battles of "
             "the run have their prompts"
         )
-    pad = context.tokenizer.pad_token_id
+    resume, pad = folder / RESUME, context.tokenizer.pad_token_id
+    if (resume / CHECKPOINT).exists():
+        check_same_precision(settings, resume)
+    elif process.is_main_process:
+        record_precision(settings, resume)
     # A backbone that outgrows a GPU comes to it in parts.
     base = loading.load(settings, seed, pad, context.device, on_device=not fsdp.active())
     train_tokens, valid_tokens = context.tokens.rows(rows.train_rows), context.tokens.rows(valid_rows)
     held_out = _HeldOut(context, rows, valid_rows, valid_tokens, seed)
     steps = count_steps(len(train_tokens), settings)
     with Progress(f"{title} training", steps, not process.is_main_process) as progress:
-        checkpoint = folder / RESUME / "checkpoint.pt"
-        base, curve = train(base, train_tokens, rows.targets, seed, held_out.log_loss, progress, checkpoint)
+        base, curve = train(base, train_tokens, rows.targets, seed, held_out.log_loss, progress, resume / CHECKPOINT)
     trained = time.perf_counter()
     readout: Readout = softmax
     if settings.objective == "mse":
@@ -81,6 +85,7 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
     if process.is_main_process:
         pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
         context.tokenizer.save_pretrained(folder / "model")
+        record_precision(settings, folder / "model")
     details = _details(base, context.device) | {"extra_rows": rows.extra}
     del base
     free(context.device)

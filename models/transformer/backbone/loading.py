@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from battles.errors import BadInput
 from models.transformer.backbone.adapters import adapt
-from models.transformer.backbone.precision import DTYPES, loading_options
+from models.transformer.backbone.precision import DTYPES, loading_options, recorded_precision
 from models.transformer.backbone.pretrained import unavailable
 from models.transformer.settings import Transformer
 
@@ -66,8 +66,11 @@ def restore(settings: Transformer, folder: Path, pad: int, device: torch.device)
     """The model that was saved in `folder`, ready to predict; its predictions are those of the model that was saved.
 
     With LoRA the backbone is loaded from where it came, and then its adapters and head from `folder`; a full fine-tune
-    lies in `folder` as a whole. Raises BadInput for a model that cannot be had.
+    lies in `folder` as a whole. Adapters learn to correct the weights that they were trained beside, so the backbone is
+    quantised as it was then, whatever `quantization: auto` comes to here. Raises BadInput for a model that cannot be
+    had.
     """
+    settings = settings.model_copy(update={k: v for k, v in recorded_precision(folder).items() if k == "quantization"})
     if settings.lora is None:
         return load(settings.model_copy(update={"backbone": str(folder), "revision": None}), 0, pad, device)
     base = load(settings, 0, pad, device)

@@ -1,11 +1,13 @@
 """Number formats: the type that a base computes in, and how its frozen weights are stored."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig
 
 from battles.errors import BadInput
+from battles.files import read_json, write_json
 from models.transformer.backbone.device import DeviceSpec
 from models.transformer.settings import Transformer
 
@@ -14,6 +16,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # The oldest cards that bitsandbytes has kernels for (its installation guide): int8 products need Turing's.
 CAPABILITY = {"int8": (7, 5), "nf4": (6, 0)}
 NF4_BLOCK = 64
+# Beside a saved model and a checkpoint: what `auto` came to on the device that trained it.
+RECORD = "precision.json"
+RESOLVED = ("dtype", "quantization")
 
 
 def choose_dtype(settings: Transformer, spec: DeviceSpec) -> str:
@@ -78,3 +83,26 @@ def loading_options(settings: Transformer, dtype: torch.dtype) -> dict[str, Any]
         )
         return {"quantization_config": config}
     return {}
+
+
+def record_precision(settings: Transformer, folder: Path) -> None:
+    """Notes in `folder` how a model is trained: the dtype and quantization of resolved settings."""
+    write_json(folder / RECORD, settings.model_dump(include=set(RESOLVED)))
+
+
+def recorded_precision(folder: Path) -> dict[str, str]:
+    """What `record_precision` noted in `folder`; empty where nothing was."""
+    return dict(read_json(folder / RECORD)) if (folder / RECORD).exists() else {}
+
+
+def check_same_precision(settings: Transformer, folder: Path) -> None:
+    """Refuses to go on with a training, of which `folder` keeps a checkpoint, in other numbers than it was begun in."""
+    begun = recorded_precision(folder)
+    other = {name: value for name, value in begun.items() if value != getattr(settings, name)}
+    if other:
+        now = " and ".join(f"{name} {getattr(settings, name)}" for name in other)
+        was = " and ".join(f"{name} {value}" for name, value in other.items())
+        raise BadInput(
+            f"{folder}: this training was begun with {was}, and would go on here with {now}; go on where it was begun, "
+            f"or delete {folder} to begin it anew"
+        )

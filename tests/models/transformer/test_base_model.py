@@ -1,4 +1,6 @@
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ from battles.errors import BadInput
 from battles.sample import generate
 from battles.settings import Sample
 from models.calibration import Calibration
+from models.transformer import base_model
 from models.transformer.base_model import open_base
 from models.transformer.data.tokenization import encode
 from models.transformer.data.training_set import TrainingSet
+from models.transformer.planning.preflight import resolve_for_training
+from models.transformer.settings import Transformer
 from oof.model_store import FoldResult
 from oof.table import MEAN, PLAIN, SWAPPED
 from tests.models.transformer.checkpoints import battles, settings
@@ -172,3 +177,56 @@ def test_a_saved_model_that_is_damaged_is_refused(checkpoints: dict[str, Path], 
     _, predict = open_base("base", base, TrainingSet.of(battles()), TEST, tmp_path / "fold")
     with pytest.raises(BadInput, match=r"fold/model: the saved model cannot be read .* run `make oof` again"):
         predict(tmp_path / "fold", len(VALID))
+
+
+def test_a_training_does_not_go_on_in_other_numbers_than_it_was_begun_in(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`quantization: auto` on a smaller card, which would continue a bf16 fold in NF4."""
+    base = settings(checkpoints["llama"], quantization="auto", checkpoint_minutes=0.0)
+    folder = tmp_path / "fold-0"
+
+    def fit(quantization: str) -> FoldResult:
+        monkeypatch.setattr(base_model, "resolve_for_training", resolve_to(quantization))
+        fit_model, _ = open_base("base", base, TrainingSet.of(battles()), None, folder)
+        return fit_model(0, TRAIN, VALID, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("models.transformer.fold._predict_both", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit("none")
+    with pytest.raises(BadInput, match=r"begun with quantization none, and would go on here with quantization nf4"):
+        fit("nf4")
+    fit("none")
+    shutil.rmtree(folder / "resume")
+    assert fit("nf4").details["quantization"] == "nf4"
+
+
+def test_adapters_are_put_on_the_weights_that_they_were_trained_beside(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = settings(checkpoints["llama"], quantization="auto")
+    found = []
+    for quantization in ("nf4", "none"):  # trained on a small card, then opened where 16 bits would fit
+        monkeypatch.setattr(base_model, "resolve_for_training", resolve_to(quantization))
+        fit, predict = open_base("base", base, TrainingSet.of(battles()), TEST, tmp_path / "fold")
+        if quantization == "nf4":
+            (tmp_path / "fold").mkdir(exist_ok=True)
+            found.append(fit(0, TRAIN, VALID, tmp_path / "fold").test)
+        else:
+            found.append(predict(tmp_path / "fold", len(VALID)))
+    assert found[0] is not None
+    np.testing.assert_array_equal(found[1][MEAN], found[0][MEAN])
+
+
+def resolve_to(quantization: str) -> Callable[..., Transformer]:
+    """`resolve_for_training` on a device where `auto` comes to this quantization."""
+
+    def resolved(base: Transformer, device: torch.device) -> Transformer:
+        return resolve_for_training(base, device).model_copy(update={"quantization": quantization})
+
+    return resolved
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
