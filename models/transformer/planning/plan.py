@@ -16,7 +16,7 @@ from models.transformer.backbone.pretrained import is_local, load_config, load_t
 from models.transformer.data.token_budget import spread
 from models.transformer.data.tokenization import encode
 from models.transformer.planning.memory import Memory, estimate
-from models.transformer.planning.preflight import resolve
+from models.transformer.planning.preflight import SMALL, resolve
 from models.transformer.planning.suggestions import suggest_fitting_settings
 from models.transformer.planning.throughput import SHARE, forward_flops, matmul_rate, training_factor
 from models.transformer.settings import Tiny, TinyBackbone, Transformer
@@ -24,9 +24,6 @@ from models.transformer.settings import Tiny, TinyBackbone, Transformer
 SAMPLED = 512
 # English text in large vocabularies, a rule of thumb; only where the tokenizer itself cannot be had.
 GUESSED_CHARACTERS = 4
-# Below this width most of the time goes to launching operations, which the estimate leaves out: with 64 the embedded
-# sample's backbones took 5 times the estimate on a CPU.
-SMALL = 512
 TOKEN, PIECES = 4, 3  # bytes of a kept token, and numbers kept beside a battle's (models.token_cache)
 TABLE_ROW = 100  # bytes of a battle in an out-of-fold table: an id and three to nine probabilities
 

@@ -13,6 +13,9 @@ from models.transformer.backbone.pretrained import load_config
 from models.transformer.planning import memory
 from models.transformer.settings import Transformer
 
+# Below this width most of a step goes to launching operations, and a GPU is of little use.
+SMALL = 512
+
 
 def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Transformer:
     """The settings with dtype, attention and quantization as this device will run them. No weights are read.
@@ -48,9 +51,14 @@ def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Tran
 
 
 def resolve_for_training(settings: Transformer, on: torch.device) -> Transformer:
-    """`resolve`, and refuses an attention that has no gradient on this device."""
-    spec = device.device_spec(on)
+    """`resolve`, and refuses an attention that has no gradient on this device, and a GPU that torch cannot use.
+
+    Tiny backbones, which a CPU trains in minutes, take what there is.
+    """
     config = load_config(settings)
+    if on.type == "cuda" or config.hidden_size >= SMALL:
+        device.check_gpu_is_used()
+    spec = device.device_spec(on)
     chosen = resolve(settings, spec, config)
     attention.check_training(chosen.attention, config, spec)
     return chosen
