@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
-VARIABLES += BATTLES OUT
+VARIABLES += BATTLES OUT CARD HOURS
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -37,6 +37,7 @@ help:
 	@echo
 	@echo 'make params       every setting with its meaning, its default and its value in this profile and run'
 	@echo 'make plan         what each base will take: tokens, memory, time, disk; what does not fit, and what would'
+	@echo 'make plan CARD=t4|2xt4|l4|a10|4090|a100-40|a100-80|h100|h200 HOURS=24     the same for a card that is not here'
 	@echo 'make oof          out-of-fold probabilities of every base model: oof/<run>/<base>.parquet'
 	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'

@@ -210,7 +210,7 @@ def main() -> None:
         return
     spec = device_spec(device)
     side = 512 if given.tiny else 8192
-    rate = throughput.matmul_rate(device, torch.bfloat16 if spec.has_bf16 else torch.float16, side, side, side)
+    rate = throughput.matmul_rate(device, torch.bfloat16 if spec.has_bf16 else torch.float16, side)
     print(f"{spec.text}: {rate / 1e12:.3g} TFLOP/s in a matrix product of {side}", flush=True)
     results: dict[str, Any] = {
         "card": spec.text,

@@ -3,12 +3,11 @@
 from typing import Any
 
 import torch
-from bitsandbytes.nn import Linear4bit, Params4bit
 from transformers import Gemma2Config, LlamaConfig, RobertaConfig
 
 from models.transformer.backbone import meta_device
 from models.transformer.backbone.adapters import Model, adapt
-from models.transformer.backbone.precision import DTYPES, quantised_layers
+from models.transformer.backbone.precision import DTYPES, quantise, quantised_layers
 from models.transformer.settings import Transformer
 
 PAD = 0
@@ -75,17 +74,8 @@ def _packed(settings: Transformer, config: Any, device: torch.device) -> Any:
     std = config.initializer_range
     for name, layer in quantised_layers(model):
         owner, _, last = name.rpartition(".")
-        packed = Linear4bit(
-            layer.in_features,
-            layer.out_features,
-            bias=layer.bias is not None,
-            compute_dtype=dtype,
-            quant_type="nf4",
-            device="meta",
-        )
         drawn = torch.empty(layer.weight.shape, dtype=dtype, device=device).normal_(std=std)
-        packed.weight = Params4bit(drawn, requires_grad=False, quant_type="nf4", module=packed).to(device)
-        packed.support_avx512bf16_for_cpu = False  # the gradient would be lost (models.backbone)
+        packed = quantise(layer, "nf4", dtype, drawn)
         setattr(model.get_submodule(owner), last, packed)
     # Buffers (rotary frequencies, scale of embeddings) do not depend on the layers: those of one layer will do.
     buffers = dict(meta_device.bare(settings, config, 1, device).named_buffers())

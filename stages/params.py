@@ -14,6 +14,7 @@ from typing import Any
 from battles.errors import BadInput
 from battles.files import write_if_changed
 from battles.paths import RunPaths, check_run
+from models.transformer.planning.cards import read_card, read_hours
 from oof.dependencies import changes, replacing
 from oof.model_store import finished_models
 from stages import config, remembered, variables
@@ -27,6 +28,10 @@ def main() -> None:
     given = _arguments()
     if not given.nproc.isdecimal() or int(given.nproc) < 1:
         raise BadInput(f"NPROC: {given.nproc!r}; give a number of processes, one per GPU")
+    if variables.given("CARD"):
+        read_card(variables.given("CARD"))
+    if variables.given("HOURS"):
+        read_hours(variables.given("HOURS"))
     paths = RunPaths(given.run)
     _check_run(paths)
     call = Call(**{field.name: getattr(given, field.name) for field in fields(Call)})

@@ -1,6 +1,7 @@
-"""Prints what every base of the run will take on this device, before anything is loaded or trained."""
+"""Prints what every base of the run will take, before anything is loaded or trained: on this device, or on CARD."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from battles.errors import BadInput
 from battles.files import read_table
@@ -9,9 +10,14 @@ from battles.reading import read_battles
 from models.base_kinds import base_settings
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.library_warnings import quiet
+from models.transformer.planning.cards import read_card, read_hours
 from models.transformer.settings import Tiny, TinyBackbone, Transformer
+from stages import variables
 from stages.common import guarded, has_test, parser, section, stamp
 from stages.config import tiny_root
+
+if TYPE_CHECKING:
+    from models.transformer.planning import plan
 
 
 def main() -> None:
@@ -24,12 +30,11 @@ def main() -> None:
     tiny, _ = section(run, "tiny", Tiny)
     quiet()
     # torch and transformers: only once the input is known to be there
-    from models.transformer.backbone.device import current_device, device_spec
     from models.transformer.planning import plan
     from models.transformer.planning.description import describe_machine, describe_plans
+    from models.transformer.planning.schedule import describe_hours
 
-    device = current_device()
-    machine = plan.Machine(device, device_spec(device), given.nproc)
+    machine = _machine(given.nproc)
     folds_count = folds["fold"].nunique()
     print(
         f"run {run}: {len(battles)} battles, {test} to predict, {folds_count} folds, on {describe_machine(machine)}\n"
@@ -54,7 +59,25 @@ def main() -> None:
             plans[name] = plan.make(settings, source, learns, rows, machine, pairs=name in taught_clean)
         except BadInput as refusal:
             notes.append(f"{name}: cannot be planned: {refusal}")
+    if variables.given("HOURS") and plans:
+        notes.append(describe_hours(plans, read_hours(variables.given("HOURS")), machine.processes))
     print("\n".join([describe_plans(plans, machine), *notes]))
+
+
+def _machine(processes: int) -> "plan.Machine":
+    """What is planned for: the cards that CARD names, or this machine's device."""
+    from models.transformer.backbone.device import check_gpu_is_used, current_device, device_spec
+    from models.transformer.planning import plan
+
+    if variables.given("CARD"):
+        card, count = read_card(variables.given("CARD"))
+        return plan.Machine.of_card(card, max(count, processes))
+    device = current_device()
+    try:
+        check_gpu_is_used()
+    except BadInput as refusal:  # a plan for the CPU is of use to tiny backbones, which are trained there
+        print(f"note: {refusal}")
+    return plan.Machine(device, device_spec(device), processes)
 
 
 def _to_be_made(run: str, settings: Transformer, tiny: Tiny) -> TinyBackbone | None:

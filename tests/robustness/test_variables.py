@@ -13,7 +13,7 @@ from tests.project import Project, copy_project
 
 VARIABLES = (
     *("PROFILE", "RUN", "TRAIN", "TEST", "FORMAT", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT"),
-    *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT"),
+    *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT", "CARD", "HOURS"),
 )
 PAYLOADS = (
     "$(shell touch canary)",

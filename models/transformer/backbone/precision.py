@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from transformers import BitsAndBytesConfig
 
 from battles.errors import BadInput
@@ -67,6 +68,20 @@ def quantised_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and not any(part in HEADS for part in name.split("."))
     ]
+
+
+def quantise(layer: torch.nn.Linear, quantization: str, dtype: torch.dtype, weight: torch.Tensor) -> torch.nn.Module:
+    """A layer of the shape of `layer` with this weight, on the weight's device, as quantised loading would make it."""
+    sizes, bias = (layer.in_features, layer.out_features), layer.bias is not None
+    if quantization == "int8":
+        whole = Linear8bitLt(*sizes, bias=bias, has_fp16_weights=False, device="meta")
+        # Kept as 16-bit numbers until it moves to its device, which is when it is rounded to 8.
+        whole.weight = Int8Params(weight.to("cpu", torch.float16), requires_grad=False).to(weight.device)
+        return whole
+    packed = Linear4bit(*sizes, bias=bias, compute_dtype=dtype, quant_type="nf4", device="meta")
+    packed.weight = Params4bit(weight, requires_grad=False, quant_type="nf4", module=packed).to(weight.device)
+    packed.support_avx512bf16_for_cpu = False  # the gradient would be lost (`backbone.loading`)
+    return packed
 
 
 def loading_options(settings: Transformer, dtype: torch.dtype) -> dict[str, Any]:

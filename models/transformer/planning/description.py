@@ -4,11 +4,17 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from models.transformer.planning.cards import OF_PEAK
 from models.transformer.planning.plan import Machine, Plan
+from models.transformer.planning.throughput import SHARE
 
 WIDEST = 30  # characters of a column: backbones are cut on the left
+MEASURED = "time: some of a base's own layers are timed here, with random weights"
+FROM_DATA_SHEET = f"""\
+time: at {SHARE} of {OF_PEAK} of the rate on the card's data sheet; int8 and nf4 take longer, and cards held to 70 W
+  (T4, L4) do not keep their rate up. A measured figure: python -m benchmarks.gpu on the card itself"""
 COUNTED = """\
-time: training and predicting at 0.45 of the measured rate; without loading, without the curve's held-out battles
+  without loading and compiling, without the curve's held-out battles
 memory: at max_length tokens a row; each of several processes takes it
 disk: models of all folds, tokens, out-of-fold rows, and a checkpoint twice, as one is written beside the last"""
 
@@ -17,6 +23,8 @@ def describe_machine(machine: Machine) -> str:
     """The device, its memory, and what several processes do to the times."""
     spec, processes = machine.spec, machine.processes
     text = f"{spec.text} with {_size(spec.memory)}"
+    if machine.card is not None:
+        text += ", by its data sheet"
     if processes == 1:
         return text
     times = "times are divided by it" if spec.kind == "cuda" else "times are of one process"
@@ -29,7 +37,7 @@ def describe_plans(plans: Mapping[str, Plan], machine: Machine) -> str:
         return ""
     table = pd.DataFrame({name: _column(plan) for name, plan in plans.items()}).to_string()
     notes = [line for name, plan in plans.items() for line in _notes(name, plan, machine.spec.usable)]
-    return "\n".join([table, "", *notes, COUNTED])
+    return "\n".join([table, "", *notes, FROM_DATA_SHEET if machine.card is not None else MEASURED, COUNTED])
 
 
 def _column(plan: Plan) -> dict[str, str]:
@@ -44,7 +52,7 @@ def _column(plan: Plan) -> dict[str, str]:
         "attention": chosen.attention,
         "parameters": _count(memory.parameters),
         "trainable": f"{_count(memory.trained_parameters)} ({memory.trained_parameters / memory.parameters:.1%})",
-        "longest battle, tokens": f"{plan.longest} of {chosen.max_length}",
+        "longest battle, tokens": f"{plan.counts.max()} of {chosen.max_length}",
         "models": ", ".join(f"{one.count} x {kind}" for kind, one in plan.models.items()),
         "tokens a fold, training": _count(plan.train_tokens),
         "tokens a fold, predicting": _count(plan.predict_tokens),
@@ -53,9 +61,9 @@ def _column(plan: Plan) -> dict[str, str]:
         "memory, trained + optimizer": _size(memory.trained + memory.gradients + memory.optimizer),
         "memory, a step": _size(memory.step),
         "memory, in all": _size(memory.total) + ("" if plan.fits else "  TOO MUCH"),
-        "time a fold, training": _time(plan.train_seconds),
-        "time a fold, predicting": _time(plan.predict_seconds),
-        "time, in all": _time(plan.seconds),
+        "time a fold, training": duration_text(plan.train_seconds),
+        "time a fold, predicting": duration_text(plan.predict_seconds),
+        "time, in all": duration_text(plan.seconds),
         "disk": _size(plan.disk),
         "download, if not cached": _size(plan.download) if plan.download else "none",
     }
@@ -72,7 +80,7 @@ def _notes(name: str, plan: Plan, usable: int) -> list[str]:
     counted = f"tokens counted on {plan.sampled} battles" if plan.sampled else "tokens guessed: 4 characters each"
     paged = f"; {_size(plan.memory.paged)} more of the optimizer in the host's memory" if plan.memory.paged else ""
     small = "; so small a model takes several times as long, beside its matrix products" if plan.small else ""
-    notes.append(f"{name}: {counted}{paged}; measured {plan.rate / 1e12:.3g} TFLOP/s{small}")
+    notes.append(f"{name}: {counted}{paged}; training at {plan.pace.flops / 1e12:.3g} TFLOP/s{small}")
     return notes
 
 
@@ -90,7 +98,7 @@ def _size(number: float) -> str:
     return f"{number / 1e3:.3g} kB"
 
 
-def _time(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     if seconds >= 100 * 3600:
         return f"{seconds / 86400:.0f} days"
     if seconds >= 3600:

@@ -1,5 +1,6 @@
 """Tokens, memory, time and disk that a transformer base needs, computed before anything is loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,14 @@ from battles.errors import BadInput
 from battles.prompt import parts
 from models.transformer.backbone import attention, meta_device
 from models.transformer.backbone.device import DeviceSpec
-from models.transformer.backbone.precision import DTYPES
 from models.transformer.backbone.pretrained import is_local, load_config, load_tokenizer
 from models.transformer.data.token_budget import spread
 from models.transformer.data.tokenization import encode
+from models.transformer.planning.cards import Card
 from models.transformer.planning.memory import Memory, estimate
 from models.transformer.planning.preflight import SMALL, resolve
 from models.transformer.planning.suggestions import suggest_fitting_settings
-from models.transformer.planning.throughput import SHARE, forward_flops, matmul_rate, training_factor
+from models.transformer.planning.throughput import Pace, computed_pace, timed_pace
 from models.transformer.settings import Tiny, TinyBackbone, Transformer
 
 SAMPLED = 512
@@ -41,11 +42,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Machine:
-    """A device to plan for and how many processes share the work; rates are measured on `device`."""
+    """A device to plan for and how many processes share the work: one of this machine, or with `card` one of the table,
+    whose rates are not measured."""
 
     device: torch.device
     spec: DeviceSpec
     processes: int = 1
+    card: Card | None = None
+
+    @classmethod
+    def of_card(cls, card: Card, count: int) -> "Machine":
+        """So many cards of the table, a process on each."""
+        spec = DeviceSpec(card.name, "cuda", card.memory, card.capability, card.shared_memory)
+        return cls(torch.device("cpu"), spec, count, card)
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Models:
 class Plan:
     """One base's figures; tokens and seconds are of one fold, `seconds` and bytes on disk of all `models` by kind.
 
-    `settings` are resolved for the device, `rate` is the measured FLOP/s of one process, `small` says that the seconds
+    `settings` are resolved for the device, `counts` are the tokens of sampled battles, `small` says that the seconds
     are too few, `fix` are the settings that would make it fit, None where it fits or where nothing helps.
     """
 
@@ -77,10 +86,10 @@ class Plan:
     memory: Memory
     models: dict[str, Models]
     sampled: int
+    counts: np.ndarray
     train_tokens: float
     predict_tokens: float
-    longest: int
-    rate: float
+    pace: Pace
     small: bool
     train_seconds: float
     predict_seconds: float
@@ -141,10 +150,8 @@ def make(
 ) -> Plan:
     """The figures of one base on a device. Raises BadInput for settings that cannot work there.
 
-    `battles` are all that it learns from; `pairs` says that a clean student learns from it. Time is an estimate: the
-    operations of training (`planning.throughput`) over a share of 0.45 of the rate of this device's matrix product,
-    measured in the shape and type of the base's widest layer, and divided by the processes (not on a CPU, whose cores
-    they share).
+    `battles` are all that it learns from; `pairs` says that a clean student learns from it. Time is an estimate
+    (`planning.throughput`), divided by the processes but on a CPU, whose cores they share.
     """
     config, spec = source.config, machine.spec
     chosen = resolve(settings, spec, config)
@@ -152,7 +159,8 @@ def make(
     counts = token_counts(chosen, source.tokenizer, battles)
     memory = estimate(chosen, config, spec)
     model = meta_device.bare(chosen, config)
-    rate, time = _work(chosen, config, model, memory, counts, machine)
+    pace = _pace(chosen, config, model, counts, machine)
+    time = Times(chosen, pace)
     models = models_of(chosen, rows, pairs)
     fold = models["fold"]
     fits = memory.total <= spec.usable
@@ -163,14 +171,14 @@ def make(
         memory=memory,
         models=models,
         sampled=len(counts) if source.tokenizer is not None else 0,
+        counts=counts,
         train_tokens=fold.learns * shown * counts.mean(),
         predict_tokens=fold.predicts * orders * counts.mean(),
-        longest=int(counts.max()),
-        rate=rate,
-        small=config.hidden_size < SMALL,
+        pace=pace,
+        small=machine.card is not None and config.hidden_size < SMALL,
         train_seconds=time.training(fold),
         predict_seconds=time.predicting(fold),
-        seconds=sum(one.count * (time.training(one) + time.predicting(one)) for one in models.values()),
+        seconds=time.all(models),
         disk=number * _saved_bytes(chosen, memory, source.tokenizer) + _beside_models(memory, rows, counts.mean()),
         download=0 if is_local(chosen.backbone) else _stored_bytes(model, config),
         fits=fits,
@@ -179,34 +187,34 @@ def make(
 
 
 @dataclass(frozen=True)
-class _Time:
-    """Seconds of training on a battle, over all epochs, and of reading it once."""
+class Times:
+    """Seconds of a base's models under settings that may differ from those that its pace was found for in what is shown
+    how often."""
 
     settings: Transformer
-    learn: float
-    read: float
+    pace: Pace
 
     def training(self, models: Models) -> float:
-        return models.learns * self.learn
+        return models.learns * _shown(self.settings) * self.pace.learn
 
     def predicting(self, models: Models) -> float:
         # A battle is read in one order or in both, or in the second for so many seconds of a model's.
         orders = 2 if self.settings.tta == "both" else 1
-        second = min(self.settings.tta_seconds or 0.0, models.predicts * self.read)
-        return models.predicts * orders * self.read + second
+        second = min(self.settings.tta_seconds or 0.0, models.predicts * self.pace.read)
+        return models.predicts * orders * self.pace.read + second
+
+    def all(self, models: Mapping[str, Models]) -> float:
+        return sum(one.count * (self.training(one) + self.predicting(one)) for one in models.values())
 
 
-def _work(
-    settings: Transformer, config: Any, model: Any, memory: Memory, counts: np.ndarray, machine: Machine
-) -> tuple[float, _Time]:
-    """The measured rate of one process in FLOP/s, and the seconds that follow from it."""
-    wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
-    dtype = DTYPES[settings.dtype]
-    rate = matmul_rate(machine.device, dtype, memory.rows * memory.tokens, config.hidden_size, wide)
-    devices = machine.processes if machine.spec.kind == "cuda" else 1
-    read = forward_flops(model, counts.mean(), float(np.square(counts).mean())) / (SHARE * rate * devices)
-    learn = _shown(settings) * read * training_factor(settings, config.num_hidden_layers)
-    return rate, _Time(settings, learn, read)
+def _pace(settings: Transformer, config: Any, model: Any, counts: np.ndarray, machine: Machine) -> Pace:
+    """The pace of all processes together."""
+    if machine.card is not None:
+        one = computed_pace(settings, config, model, counts, machine.card)
+    else:
+        one = timed_pace(settings, config, model, counts, machine.device)
+    together = machine.processes if machine.spec.kind == "cuda" else 1
+    return Pace(one.learn / together, one.read / together, one.flops)
 
 
 def _shown(settings: Transformer) -> int:

@@ -10,6 +10,7 @@ from models.transformer.backbone.device import USABLE, DeviceSpec, device_spec
 from models.transformer.backbone.pretrained import load_config, load_tokenizer
 from models.transformer.data.tokenization import encode
 from models.transformer.planning import plan, suggestions
+from models.transformer.planning.cards import CARDS
 from models.transformer.planning.memory import Memory
 from models.transformer.settings import Lora, Tiny, TinyBackbone, Transformer
 from tests.models.transformer.checkpoints import battles, settings
@@ -50,10 +51,9 @@ def test_tokens_are_those_of_the_shown_battles(checkpoints: dict[str, Path]) -> 
 def _works(
     base: Transformer, rows: plan.Rows, monkeypatch: pytest.MonkeyPatch, processes: int = 1, pairs: bool = False
 ) -> plan.Plan:
-    """The plan where a million operations take a second, on memory that is not computed."""
+    """The plan of a card of the table, on memory that is not computed."""
     monkeypatch.setattr(plan, "estimate", lambda *_: MEMORY)
-    monkeypatch.setattr(plan, "matmul_rate", lambda *_: 1e6)
-    machine = plan.Machine(CPU, CARD, processes)
+    machine = plan.Machine.of_card(CARDS["a100-80"], processes)
     return plan.make(base, plan.Source(load_config(base), None), battles(), rows, machine, pairs)
 
 

@@ -1,9 +1,13 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from battles.errors import BadInput
 from models.transformer.backbone import meta_device
 from models.transformer.backbone.device import device_spec
 from models.transformer.backbone.pretrained import load_config
@@ -49,5 +53,91 @@ def test_training_factors(checkpoints: dict[str, Path]) -> None:
     assert throughput.training_factor(full.model_copy(update={"frozen_layers": 1}), 2) == 2.5
 
 
-def test_the_rate_is_measured() -> None:
-    assert throughput.matmul_rate(CPU, torch.float32, 64, 64, 64) > 1e6
+def test_a_matrix_product_of_random_numbers_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, ...]] = []
+    real = torch.randn
+    monkeypatch.setattr(torch, "randn", lambda *size, **options: drawn.append(size) or real(*size, **options))
+    assert throughput.matmul_rate(CPU, torch.float32, 64) > 1e6
+    assert drawn == [(64, 64), (64, 64)]
+
+
+CASES = [
+    ("roberta", {}),
+    ("llama", {"gradient_checkpointing": True, "dtype": "bfloat16"}),
+    ("llama", {"quantization": "nf4"}),
+    ("gemma2", {"quantization": "int8", "frozen_layers": 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), CASES)
+def test_what_is_timed_is_the_base_s_own_step(
+    checkpoints: dict[str, Path], name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its layers, quantised and with adapters; one forward and one backward pass a run, then forward passes alone."""
+    timed: list[tuple[str, bool]] = []
+    made: list[Any] = []
+    real = throughput._random_layers
+
+    def spy(*arguments: Any) -> Any:
+        made.append(real(*arguments))
+        return made[-1]
+
+    def seconds(work: Callable[[], None], device: torch.device) -> float:
+        began = made[-1].training
+        with FlopCounterMode(display=False) as counter:
+            work()
+        timed.append(("train" if began else "read", counter.get_total_flops() > 0))
+        return 6.0 if began else 2.0
+
+    monkeypatch.setattr(throughput, "_random_layers", spy)
+    monkeypatch.setattr(throughput, "_median_seconds", seconds)
+    base = resolve(settings(checkpoints[name], **changes), device_spec(CPU))
+    config = load_config(base)
+    config.num_hidden_layers = 6
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types * 3
+    model = meta_device.bare(base, config)
+    counts = np.array([40, 80, 96, 96])
+    pace = throughput.timed_pace(base, config, model, counts, CPU)
+    assert [what for what, _ in timed] == ["train", "read"]
+    assert timed[0][1]
+    kinds = {type(module).__name__ for module in made[0].modules()}
+    assert ("Linear4bit" in kinds) == (base.quantization == "nf4")
+    assert ("Linear8bitLt" in kinds) == (base.quantization == "int8")
+    assert any("lora_A" in key for key, _ in made[0].named_parameters()) == (base.lora is not None)
+    length, rows = 84, max(1, min(base.tokens_per_batch, 8 * 84) // 84)
+    waste = 4 * 96 / counts.sum()  # one batch, padded to the longest
+    token = 2.0 / (2 * rows * length) * waste * counts.mean()
+    assert pace.read == pytest.approx(6 * token)
+    assert pace.learn == pytest.approx((6 - base.frozen_layers) * 3 * token + base.frozen_layers * token)
+
+
+def test_rows_are_fewer_where_the_memory_runs_out(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = resolve(settings(checkpoints["llama"]), device_spec(CPU))
+    tried: list[int] = []
+
+    def runs(model: Any, settings: Any, rows: int, *_: object) -> tuple[float, float] | None:
+        tried.append(rows)
+        return (2.0 * rows, 1.0 * rows) if rows <= limit else None
+
+    monkeypatch.setattr(throughput, "_run_times", runs)
+    config, counts = load_config(base), np.full(8, 50)
+    model = meta_device.bare(base, config)
+    limit = 2
+    few = throughput.timed_pace(base, config, model, counts, CPU)
+    assert tried == [8, 4, 2]
+    limit = 8
+    assert throughput.timed_pace(base, config, model, counts, CPU).learn == pytest.approx(few.learn)
+    limit = 0
+    with pytest.raises(BadInput, match="max_length: a battle of 50 tokens does not fit 2 layers"):
+        throughput.timed_pace(base, config, model, counts, CPU)
+
+
+def test_the_times_are_real(checkpoints: dict[str, Path]) -> None:
+    base = resolve(settings(checkpoints["llama"]), device_spec(CPU))
+    config = load_config(base)
+    pace = throughput.timed_pace(base, config, meta_device.bare(base, config), np.full(8, 50), CPU)
+    assert 0 < pace.read < pace.learn < 1
+    assert 1e6 < pace.flops < 1e13

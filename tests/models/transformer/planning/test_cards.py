@@ -1,0 +1,79 @@
+"""Plans for cards that are not here."""
+
+import pytest
+import torch
+
+from battles.errors import BadInput
+from models.transformer.backbone import meta_device
+from models.transformer.planning import plan
+from models.transformer.planning.cards import CARDS, OF_PEAK, read_card, read_hours
+from models.transformer.planning.preflight import resolve
+from models.transformer.planning.throughput import SHARE, computed_pace, forward_flops
+from models.transformer.settings import Lora, Transformer
+from tests.models.transformer.checkpoints import battles
+from tests.models.transformer.configs import GEMMA_2_9B
+
+GEMMA = Transformer(
+    backbone="google/gemma-2-9b-it", max_length=2048, lora=Lora(), gradient_checkpointing=True, quantization="auto"
+)
+SOURCE = plan.Source(GEMMA_2_9B, None)
+ROWS = plan.Rows(train=50_000, test=0, folds=5, wanted=5)
+
+
+def test_a_card_is_named_and_so_are_several() -> None:
+    assert read_card("t4") == (CARDS["t4"], 1)
+    assert read_card("2xT4") == (CARDS["t4"], 2)
+    assert read_card("8xa100-80") == (CARDS["a100-80"], 8)
+    for text in ("v100", "0xt4", "x", "", "t4 ", "t4\nx"):
+        if text.strip() == "t4":
+            assert read_card(text) == (CARDS["t4"], 1)
+            continue
+        with pytest.raises(BadInput, match=r"CARD: .* is not known; give one of t4, l4, a10, 4090, a100-40"):
+            read_card(text)
+
+
+def test_hours_are_a_positive_number() -> None:
+    assert read_hours("24") == 24
+    assert read_hours("0.5") == 0.5
+    for text in ("", "a day", "0", "-1", "nan", "inf"):
+        with pytest.raises(BadInput, match="HOURS: .*give the hours"):
+            read_hours(text)
+
+
+def test_gemma_2_9b_in_16_bits_wants_a_server_card_and_4_bits_elsewhere() -> None:
+    found = {}
+    for name in ("t4", "l4", "a100-40", "a100-80"):
+        spec = plan.Machine.of_card(CARDS[name], 1).spec
+        found[name] = resolve(GEMMA.model_copy(update={"tokens_per_batch": 2048}), spec, GEMMA_2_9B)
+    assert {name: (base.quantization, base.dtype, base.attention) for name, base in found.items()} == {
+        "t4": ("nf4", "float16", "eager"),
+        "l4": ("nf4", "bfloat16", "eager"),  # its shared memory is too small for flex attention's heads of 256
+        "a100-40": ("none", "bfloat16", "flex_attention"),
+        "a100-80": ("none", "bfloat16", "flex_attention"),
+    }
+
+
+def test_a_plan_says_what_fits_what_does_and_how_long_it_takes() -> None:
+    wide = GEMMA.model_copy(update={"quantization": "nf4"})
+    small = plan.make(wide, SOURCE, battles(), ROWS, plan.Machine.of_card(CARDS["t4"], 1))
+    assert not small.fits
+    assert small.fix == "tokens_per_batch=2048"
+    mended = wide.model_copy(update={"tokens_per_batch": 2048})
+    one, two = (plan.make(mended, SOURCE, battles(), ROWS, plan.Machine.of_card(CARDS["t4"], n)) for n in (1, 2))
+    assert one.fits
+    assert one.seconds == pytest.approx(2 * two.seconds)
+    faster = plan.make(mended, SOURCE, battles(), ROWS, plan.Machine.of_card(CARDS["h100"], 1))
+    assert one.seconds / faster.seconds == pytest.approx(989 / 65)
+
+
+def test_the_pace_is_the_data_sheet_s_rate_less_what_is_lost() -> None:
+    card = CARDS["a100-80"]
+    base = resolve(GEMMA.model_copy(update={"quantization": "none"}), plan.Machine.of_card(card, 1).spec, GEMMA_2_9B)
+    model = meta_device.bare(base, GEMMA_2_9B)
+    counts = torch.full((4,), 500).numpy()
+    pace = computed_pace(base, GEMMA_2_9B, model, counts, card)
+    assert pace.flops == pytest.approx(SHARE * OF_PEAK * 312e12)
+    assert pace.read * pace.flops == pytest.approx(forward_flops(model, 500, 500**2))
+    assert pace.learn == pytest.approx(3 * pace.read)  # forward, again in the backward pass, and that
+    wide = computed_pace(base.model_copy(update={"dtype": "float32"}), GEMMA_2_9B, model, counts, card)
+    assert wide.read / pace.read == pytest.approx(312 / 19.5)
