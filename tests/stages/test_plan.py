@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from battles.errors import BadInput
 from battles.sample import generate
 from battles.settings import Sample
 from stages import params, plan, prepare, sample
@@ -57,3 +58,25 @@ def test_every_base_has_its_figures_or_the_reason_why_not(
     assert "gated: cannot be planned: backbone: 'owner/gated' cannot be loaded" in said
     assert "tfidf: no backbone; 80 battles on the CPU" in said
     assert not Path("models").exists()
+    monkeypatch.setenv("ARENA_CARD", "2xt4")
+    monkeypatch.setenv("ARENA_HOURS", "1e-9")
+    monkeypatch.setattr("sys.argv", ["step", "--run", "r"])
+    plan.main()
+    said = capsys.readouterr().out
+    assert "on Tesla T4 (compute capability 7.5) with 16.1 GB, by its data sheet; NPROC=2: times are divided" in said
+    assert "none / float16" in said
+    assert "of the rate on the card's data sheet" in said
+    assert re.search(r"HOURS=1e-09: \S+ \S+ in all, too long; within it with .*such cards, NPROC=", said)
+
+
+@pytest.mark.parametrize(("name", "message"), [("CARD", "CARD: 'p100' is not known"), ("HOURS", "HOURS: 'p100'; give")])
+def test_an_unknown_card_is_refused_before_anything_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(YAML)
+    monkeypatch.setattr("sys.argv", ["params", "--run", "r", "--profile", "own"])
+    monkeypatch.setenv(f"ARENA_{name}", "p100")
+    with pytest.raises(BadInput, match=message):
+        params.main()
+    assert not Path("battles").exists()

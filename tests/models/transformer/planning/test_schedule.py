@@ -23,8 +23,9 @@ def _plan(hours: float, **changes: object) -> plan.Plan:
     pace = Pace(scale, scale, 1e12)
     times = plan.Times(base, pace)
     one = models["fold"]
+    counts = np.minimum([500, 1000, 1500, 2000], base.max_length)
     return plan.Plan(
-        settings=base, memory=MEMORY, models=models, sampled=4, counts=np.array([500, 1000, 1500, 2000]),
+        settings=base, memory=MEMORY, models=models, sampled=4, counts=counts,
         train_tokens=0, predict_tokens=0, pace=pace, small=False, train_seconds=times.training(one),
         predict_seconds=times.predicting(one), seconds=times.all(models), disk=0, download=0, fits=True, fix=None,
     )  # fmt: skip
@@ -55,7 +56,7 @@ def test_the_mildest_settings_that_suffice_are_named() -> None:
 
 def test_what_would_change_nothing_is_left_out() -> None:
     plans = {"one": _plan(20, tta="none"), "two": _plan(10, max_length=512)}
-    found = describe_hours(plans, 24, 1)
+    found = describe_hours(plans, 25, 1)
     words = re.search(r'SET="([^"]*)"', found)
     assert words is not None
     assert words[1] == "one.max_length=1024"
