@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from battles.folds import fold_hash
 from battles.schema import labels
-from models.base_kinds import in_step, open_base
+from models.base_kinds import in_step
 from models.transformer.settings import Transformer
 from oof import table
 from oof.crossfit import CrossFit, crossfit, select_models
@@ -27,7 +27,7 @@ def main() -> None:
     refit = isinstance(run.settings, Transformer) and run.settings.test_from == "refit"
     if refit:  # the models of the folds have nothing to do with the test battles
         run = replace(run, data=replace(run.data, test=None))
-    fit, _ = open_base(run.name, run.settings, run.data)
+    fit, _ = run.open()
     with in_step(fit, run.settings, given.processes) as fit_jointly:
         if fit_jointly is None:  # the main process does the rest
             return

@@ -3,6 +3,7 @@
 Settings, data and the store of its models, from the stamp and the tables.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,10 @@ from battles.files import table_hash
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.settings import Section
-from models.base_kinds import BaseData, backbone_hash, base_settings, teacher_hash
-from oof.model_store import ModelStore
+from models.base_kinds import BaseData, backbone_hash, base_settings, open_base, teacher_hash
+from oof.model_store import FitModel, ModelStore, PredictTest
 from stages.common import stamp
-from stages.run_tables import read_split, read_unvoted
+from stages.run_tables import read_split, read_unvoted, unchanged
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class BaseRun:
         settings = base_settings(value["settings"])
         kind: str = value["settings"]["kind"]
         return cls(name, kind, settings, value["hash"], value["folds"], value["depends_on"], data)
+
+    def open(self) -> tuple[FitModel, PredictTest]:
+        """What fits a model of the base, and what predicts with a saved one.
+
+        Raises BadInput where a file of further battles is not the one that the stamp has the hash of.
+        """
+        extra = getattr(self.settings, "extra_train", None)
+        source = {"path": extra, "sha256": self.depends_on.get("extra_train")}
+        with unchanged(f"{self.name}.extra_train", source) if extra else nullcontext():
+            return open_base(self.name, self.settings, self.data)
 
     def store(self, replace: bool = False) -> ModelStore:
         """Where the base's models lie, and what they depend on: the stamp's part, and what only the files tell."""

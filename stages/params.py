@@ -92,6 +92,8 @@ def _refuse_another_source(paths: RunPaths, inputs: dict[str, Any]) -> None:
             f"RUN: {paths.name} was made from {kind_before}, this call is of {kind}; give another RUN, or remove the "
             f"run: make clean RUN={paths.name}"
         )
+    if not (paths.battles / "train.parquet").exists():  # nothing was made of them yet
+        return
     if inputs["train"] and before["train"]["sha256"] != inputs["train"]["sha256"]:
         raise BadInput(
             f"TRAIN: {inputs['train']['path']} holds other battles than those that run {paths.name} was made from "

@@ -5,7 +5,7 @@ Nothing is trained. What the models have predicted already, as they do while the
 
 from battles.files import read_metadata
 from battles.schema import ID, labels
-from models.base_kinds import in_step, open_base
+from models.base_kinds import in_step
 from models.transformer.settings import Transformer
 from oof import table
 from oof.crossfit import predict_test, select_models
@@ -25,7 +25,7 @@ def main() -> None:
     if all(store.has_test(job) for job in jobs):
         variants = predict_test(jobs, store, _never)
     else:
-        _, predict = open_base(run.name, run.settings, run.data)
+        _, predict = run.open()
         with in_step(predict, run.settings, given.processes) as predict_jointly:
             if predict_jointly is None:  # the main process does the rest
                 return

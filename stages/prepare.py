@@ -11,7 +11,7 @@ from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, turns
 from battles.settings import Prepare
 from stages.common import guarded, has_test, parser, section, stamp
-from stages.run_tables import source_hash
+from stages.run_tables import source_hash, unchanged
 
 # The standard error of the log loss of so many battles is about 0.04, of the size of what a model gains over the shares
 # of the votes.
@@ -30,7 +30,8 @@ def main() -> None:
 
 def _prepare_test(run: str) -> None:
     source = stamp(run, "test")["test"]
-    test = read_battles(source["path"], voted=False, format=source.get("format", AUTO))
+    with unchanged("TEST", source):
+        test = read_battles(source["path"], voted=False, format=source.get("format", AUTO))
     path = RunPaths(run).battles / "test.parquet"
     write_table(path, test, {"source_sha256": source_hash(source)})
     print(f"test: {_described(test)}")
@@ -41,7 +42,8 @@ def _prepare_train(run: str) -> None:
     inputs, folder = stamp(run, "inputs"), RunPaths(run).battles
     # The split is made before anything is written.
     source = inputs["train"]
-    train = read_battles(source["path"], voted=True, format=source.get("format", AUTO))
+    with unchanged("TRAIN", source):
+        train = read_battles(source["path"], voted=True, format=source.get("format", AUTO))
     folds = make_folds(train, settings.folds, settings.seed)
     test_ids = read_table(folder / "test.parquet", columns=[ID])[ID] if has_test(run) else None
 

@@ -15,6 +15,7 @@ from oof import external, table
 from oof.external import ExternalPredictions
 from oof.feature_leakage import implausible
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
+from stages.run_tables import unchanged
 
 
 def main() -> None:
@@ -22,7 +23,8 @@ def main() -> None:
     settings, _ = section(run, "prepare", Prepare)
     paths = RunPaths(run)
     source = stamp(run, "inputs")["table"]
-    given = external.read(source["path"], source["bases"], source["features"])
+    with unchanged("TABLE", source):
+        given = external.read(source["path"], source["bases"], source["features"])
     groups = given.ids if given.groups is None else given.groups
     numbers = given.folds if given.folds is not None else split(given.labels, groups, settings.folds, settings.seed)
     if not stamp(run, "run")["allow_suspect"]:

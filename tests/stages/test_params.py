@@ -54,6 +54,9 @@ def test_an_edited_file_of_battles_needs_another_run_and_a_touched_one_does_not(
     _call(monkeypatch, *USER)
     os.utime("train.csv")
     assert set(_call(monkeypatch, *USER).values()) == {1}
+    Path("train.csv").write_text("battles, still being written")
+    _call(monkeypatch, *USER)  # nothing was made of the first ones
+    Path("battles/r/train.parquet").touch()
     Path("train.csv").write_text("other battles")
     for words in (USER, ()):  # given again or remembered
         with pytest.raises(BadInput, match=r"TRAIN: train.csv holds other battles than those that run r was made from"):

@@ -27,8 +27,14 @@ def stamp(name: str, value: object) -> None:
 
 
 def inputs(train: str, test: str | None) -> None:
-    stamp("inputs", {"train": {"path": train, "sha256": "t" * 64}, "table": None})
-    stamp("test", {"test": test and {"path": test, "sha256": "e" * 64}})
+    """As `stages.params` stamps them."""
+    train_source, test_source = ({"path": path, "sha256": _sha256(path)} for path in (train, test or ""))
+    stamp("inputs", {"train": train_source, "table": None})
+    stamp("test", {"test": test and test_source})
+
+
+def _sha256(path: str) -> str:
+    return file_hash(path) if Path(path).is_file() else "0" * 64
 
 
 def run() -> None:
@@ -64,8 +70,8 @@ def test_battles_and_split_are_written(folder: Path, capsys: pytest.CaptureFixtu
     pd.testing.assert_frame_equal(folds, make_folds(train, 4, Prepare().seed))
     metadata = read_metadata(folder / "folds.parquet")
     assert metadata["fold_hash"] == fold_hash(folds)
-    assert metadata["source_sha256"] == "t" * 64
-    assert read_metadata(folder / "test.parquet")["source_sha256"] == "e" * 64
+    assert metadata["source_sha256"] == file_hash("train.csv")
+    assert read_metadata(folder / "test.parquet")["source_sha256"] == file_hash("test.csv")
     out = capsys.readouterr().out
     assert "train: 120 battles" in out
     assert "test: 30 battles" in out
@@ -112,6 +118,7 @@ def test_bad_input_in_either_file_writes_nothing(folder: Path, capsys: pytest.Ca
 
 def test_too_many_folds_write_nothing(folder: Path) -> None:
     generate(SETTINGS).train.head(40).to_csv("train.csv", index=False)
+    inputs("train.csv", None)
     stamp("prepare", {"settings": Prepare(folds=50).model_dump(), "hash": "p"})
     with pytest.raises(BadInput, match=r"^prepare\.folds: 50"):
         prepare.main()
@@ -137,8 +144,42 @@ def test_few_battles_and_a_class_without_a_vote_are_said(folder: Path, capsys: p
     assert "warning: 120 voted battles; from fewer than 200" in capsys.readouterr().out
     train = generate(Sample(train=300, test=10, seed=2)).train
     train.to_csv("train.csv", index=False)
+    inputs("train.csv", "test.csv")
     run()
     assert "warning" not in capsys.readouterr().out
     train[train["winner_tie"] == 0].to_csv("train.csv", index=False)
+    inputs("train.csv", "test.csv")
     run()
     assert "warning: no battle has the vote winner_tie;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("file", "variable"), [("train.csv", "TRAIN"), ("test.csv", "TEST")])
+@pytest.mark.parametrize("when", ["before", "while it is read", "while it is read, and back"])
+def test_a_file_that_changes_after_it_was_stamped_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, file: str, variable: str, when: str
+) -> None:
+    """The stamp's hash goes into every key: other battles under it would pass as those."""
+    good = Path(file).read_bytes()
+    other = generate(SETTINGS.model_copy(update={"seed": 2}))
+    changed = getattr(other, file.removesuffix(".csv")).to_csv(index=False).encode()
+
+    def read(path: str, voted: bool) -> pd.DataFrame:
+        if path == file:
+            Path(file).write_bytes(changed)
+        battles = read_battles(path, voted)
+        if path == file and when.endswith("back"):
+            Path(file).write_bytes(good)
+        return battles
+
+    if when == "before":
+        Path(file).write_bytes(changed)
+    else:
+        monkeypatch.setattr(prepare, "read_battles", read)
+    with pytest.raises(BadInput, match=f"^{variable}: {file} has changed since this call of make began; .* again$"):
+        run()
+    assert not (folder / file.replace(".csv", ".parquet")).exists()
+    monkeypatch.setattr(prepare, "read_battles", read_battles)
+    inputs("train.csv", "test.csv")  # the next call stamps what is there now
+    run()
+    expected = read_battles(file, voted=variable == "TRAIN")
+    pd.testing.assert_frame_equal(read_table(folder / file.replace(".csv", ".parquet")), expected)

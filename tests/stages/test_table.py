@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from battles.errors import BadInput
-from battles.files import read_table, write_json
+from battles.files import file_hash, read_table, write_json
 from battles.paths import RunPaths
 from oof import table as oof_table
 from stages import table
@@ -34,7 +34,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 def _run(given: pd.DataFrame, features: list[str], allow_suspect: bool = False) -> None:
     given.to_parquet("given.parquet")
     params = RunPaths("r").params
-    source = {"path": "given.parquet", "sha256": "0", "bases": ["one"], "features": features}
+    source = {"path": "given.parquet", "sha256": file_hash("given.parquet"), "bases": ["one"], "features": features}
     write_json(params / "inputs.json", {"table": source})
     write_json(params / "run.json", {"allow_suspect": allow_suspect})
     write_json(params / "prepare.json", {"settings": {"folds": 3, "seed": 1}, "hash": "0"})
