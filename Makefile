@@ -47,7 +47,7 @@ help:
 	@echo 'make predict RUN=name BATTLES=file    battles predicted by a finished run: submission/<run>/predictions.csv or OUT=file'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
 	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
-	@echo 'make test | lint | bench | torture | clean RUN=name'
+	@echo 'make test | lint | bench | torture | audit | clean RUN=name'
 	@echo
 	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
 	@echo '           FORMAT=auto|competition|arena-33k|arena-55k|arena-100k|arena-140k|mt-bench|wsdm of TRAIN and TEST'
@@ -230,7 +230,7 @@ clean:
 
 # ---------------------------------------------------------------- the project itself
 
-.PHONY: test torture lint bench
+.PHONY: test torture lint audit bench
 test: .venv/installed-dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile
 
@@ -243,6 +243,10 @@ lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# Licences and known advisories of the pinned requirements.
+audit: .venv/installed-dev
+	@$(PY) -m stages.audit
 
 bench: .venv/installed-dev
 	@$(PY) -m benchmarks.run $(if $(TRAIN),--csv="$$ARENA_TRAIN")
