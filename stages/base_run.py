@@ -3,7 +3,7 @@
 Settings, data and the store of its models, from the stamp and the tables.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from battles.settings import Section
 from models.base_kinds import BaseData, backbone_hash, base_settings, open_base, teacher_hash
 from oof.model_store import FitModel, ModelStore, PredictTest
 from stages.common import stamp
-from stages.run_tables import read_split, read_unvoted, unchanged
+from stages.input_files import unchanged
+from stages.run_tables import read_split, read_unvoted
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ class BaseRun:
         Raises BadInput where a file of further battles is not the one that the stamp has the hash of.
         """
         extra = getattr(self.settings, "extra_train", None)
-        source = {"path": extra, "sha256": self.depends_on.get("extra_train")}
-        with unchanged(f"{self.name}.extra_train", source) if extra else nullcontext():
+        reading: AbstractContextManager[None] = nullcontext()
+        if extra is not None:
+            source = {"path": extra, "sha256": self.depends_on["extra_train"]["sha256"]}
+            reading = unchanged(f"{self.name}.extra_train", source)
+        with reading:
             return open_base(self.name, self.settings, self.data)
 
     def store(self, replace: bool = False) -> ModelStore:

@@ -11,7 +11,7 @@ from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, turns
 from battles.settings import Prepare
 from stages.common import guarded, has_test, parser, section, stamp
-from stages.run_tables import source_hash, unchanged
+from stages.input_files import source_hash, unchanged
 
 # The standard error of the log loss of so many battles is about 0.04, of the size of what a model gains over the shares
 # of the votes.

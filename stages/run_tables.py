@@ -1,7 +1,6 @@
 """The tables of a run as its stages read them: refused where they are of another run, other files or other settings."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,45 +8,17 @@ import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
-from battles.files import file_hash, read_json, read_metadata, read_table
+from battles.files import read_json, read_metadata, read_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from models.stacking.settings import STACK
 from oof.metrics import log_loss
 from oof.table import Predictions
 from stages.common import stamp
+from stages.input_files import source_hash
 
 # Sums of some hundred thousand losses in another order.
 TOLERANCE = 1e-9
-
-
-def source_hash(source: Mapping[str, Any]) -> str:
-    """The SHA-256 of an input file; the embedded sample's is not in the stamp, which is written before the sample."""
-    return source["sha256"] or file_hash(source["path"])
-
-
-@contextmanager
-def unchanged(variable: str, source: Mapping[str, Any]) -> Iterator[None]:
-    """A context that reads an input file: raises BadInput unless what was read is what its stamp has the hash of.
-
-    The hash is taken after the reading, and a file that is written to in between shows it by its times.
-    """
-    path = Path(source["path"])
-    before = _state(path)
-    yield
-    found = file_hash(path)
-    if _state(path) != before or source["sha256"] not in (None, found):
-        raise BadInput(
-            f"{variable}: {path} has changed since this call of make began; once it is whole, give the same call again"
-        )
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes with a file's content, the time of its last change among it, which nobody can set back."""
-    with suppress(OSError):  # who reads it says what is wrong
-        found = path.stat()
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-    return None
 
 
 def read_split(run: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from battles.errors import BadInput
-from battles.files import content_hash, file_hash, file_hashes
+from battles.files import content_hash
 from battles.formats import AUTO, check_name
 from battles.paths import RunPaths
-from battles.raw_rows import files_of
 from battles.settings import Prepare, Section
 from models.base_kinds import predictive
 from models.transformer.settings import Transformer
 from stages import config
+from stages.input_files import input_hash
 from stages.remembered import Call
 from stages.versions import VERSIONS
 
@@ -145,8 +145,6 @@ def _kept_input(variable: str, path: str, prepared: Path, stamp: Path) -> dict[s
 
 
 def _input(variable: str, path: str) -> dict[str, Any]:
-    if Path(path).is_dir():  # the files of one table
-        return {"path": path, "sha256": content_hash(file_hashes(Path(path), [f.name for f in files_of(Path(path))]))}
-    if not Path(path).is_file():
+    if not Path(path).is_file() and not Path(path).is_dir():
         raise BadInput(f"{variable}: {path}: no such file")
-    return {"path": path, "sha256": file_hash(path)}
+    return {"path": path, "sha256": input_hash(path)}

@@ -15,7 +15,7 @@ from oof import external, table
 from oof.external import ExternalPredictions
 from oof.feature_leakage import implausible
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
-from stages.run_tables import unchanged
+from stages.input_files import unchanged
 
 
 def main() -> None:

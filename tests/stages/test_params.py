@@ -205,6 +205,7 @@ def test_a_folder_of_files_is_one_input(monkeypatch: pytest.MonkeyPatch) -> None
     _call(monkeypatch, "--profile", "user", "--train", "shards")
     Path("shards/README.md").write_text("no battles")
     assert set(_call(monkeypatch).values()) == {1}
+    Path("battles/r/train.parquet").touch()
     Path("shards/b.parquet").write_text("others")
     with pytest.raises(BadInput, match="TRAIN: shards holds other battles"):
         _call(monkeypatch)

@@ -163,10 +163,10 @@ def test_a_file_that_changes_after_it_was_stamped_is_refused(
     other = generate(SETTINGS.model_copy(update={"seed": 2}))
     changed = getattr(other, file.removesuffix(".csv")).to_csv(index=False).encode()
 
-    def read(path: str, voted: bool) -> pd.DataFrame:
+    def read(path: str, voted: bool, format: str) -> pd.DataFrame:
         if path == file:
             Path(file).write_bytes(changed)
-        battles = read_battles(path, voted)
+        battles = read_battles(path, voted, format=format)
         if path == file and when.endswith("back"):
             Path(file).write_bytes(good)
         return battles
