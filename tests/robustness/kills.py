@@ -20,17 +20,49 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 GONE, STUCK = 5.0, 900.0
 
 
+# The steps of a run in the order in which make starts them; of two at once the later one counts.
+STEPS = (
+    "params",
+    "sample",
+    "tiny",
+    "prepare --test",
+    "prepare",
+    "features",
+    "features --test",
+    "base",
+    "predict",
+    "stack",
+    "predict_stack",
+    "submit",
+    "verify",
+)
+
+
 @dataclass
 class Kill:
-    """One kill: after how many seconds of CPU time of the call's processes, which signal, to whom."""
+    """One kill: in which step, after how many seconds of its CPU time, which signal, to whom.
 
+    With `file`, a pattern in the project's folder, the moment is when such a file is there. A step that ends before
+    its moment hands the kill on to the next one.
+    """
+
+    step: str
     after: float
     signal: signal.Signals
     victim: str
+    file: str | None = None
     seen: set[int] = field(default_factory=set)
 
     def __str__(self) -> str:
-        return f"{self.signal.name} to {self.victim} after {self.after:.1f} s of CPU time"
+        moment = f"when {self.file} is there" if self.file else f"after {self.after:.1f} s of its CPU time"
+        return f"{self.signal.name} to {self.victim} in {self.step}, {moment}"
+
+    def is_due(self, family: list[psutil.Process], project: Project) -> bool:
+        running = {number: one for one in family if (number := _step(one)) is not None}
+        latest, wanted = max(running, default=-1), STEPS.index(self.step)
+        if self.file:
+            return latest >= wanted and any(project.folder.glob(self.file))
+        return latest > wanted or (latest == wanted and _cpu(running[latest]) >= self.after)
 
 
 def calls(project: Project, words: tuple[str, ...], kill: Kill, scratch: Path) -> int | None:
@@ -45,7 +77,7 @@ def calls(project: Project, words: tuple[str, ...], kill: Kill, scratch: Path) -
     while process.poll() is None and time.monotonic() < until:
         family = _family(make)
         kill.seen |= {one.pid for one in family}
-        if sum(map(_cpu, family)) >= kill.after:
+        if kill.is_due(family, project):
             _strike(make, family, kill)
             break
         time.sleep(0.02)
@@ -73,16 +105,19 @@ def _strike(make: psutil.Process, family: list[psutil.Process], kill: Kill) -> N
     if kill.victim == "group":
         os.killpg(make.pid, kill.signal)
         return
-    steps = [one for one in family if _is_step(one)]
+    steps = [one for one in family if _step(one) is not None]
     with suppress(psutil.NoSuchProcess):
         (steps[0] if kill.victim == "step" and steps else make).send_signal(kill.signal)
 
 
-def _is_step(process: psutil.Process) -> bool:
+def _step(process: psutil.Process) -> int | None:
+    """Which of STEPS a process is."""
     with suppress(psutil.Error):
         words = process.cmdline()
-        return any(word.startswith("stages.") and word != "stages.start" for word in words)
-    return False
+        modules = [word.removeprefix("stages.") for word in words if word.startswith("stages.")]
+        name = " ".join([*modules[:1], *(word for word in words if word == "--test")])
+        return STEPS.index(name) if name in STEPS else None
+    return None
 
 
 def left_behind(project: Project, kill: Kill, scratch: Path) -> list[str]:
