@@ -4,9 +4,11 @@ A process of its own session does it, which no signal to the call's process grou
 process that started it by reading from a pipe whose other end only that one holds.
 """
 
+import fcntl
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,6 +22,10 @@ GRACE = 3.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PROCESSES = Path("/proc")
 _SEMAPHORES = Path("/dev/shm")
+# Where a call's processes share arrays: folders of this name, locked as long as the call or its watcher lives.
+_SHARED = "arena-call-"
+# Seconds that a call may take from making its folder to locking it.
+_YOUNG = 60.0
 
 
 def watch(clean_up: Callable[[], None]) -> Callable[[], None]:
@@ -68,6 +74,31 @@ def _processes(call: str) -> Iterator[int]:
         with suppress(OSError):  # has just ended, or is another user's
             if mark in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
+
+
+def shared_folder(parent: str | None) -> Path:
+    """A new folder for the arrays that processes of this call share, locked by this process and those it forks.
+
+    Folders of calls of which nothing lives any more, not even the process that watches over them, are removed.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=_SHARED, dir=parent))
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)  # not inherited by other programs
+    for other in folder.parent.glob(f"{_SHARED}*"):
+        if other != folder:
+            with suppress(OSError):  # its call lives, has just removed it, or is another user's
+                _remove_abandoned(other)
+    return folder
+
+
+def _remove_abandoned(folder: Path) -> None:
+    if folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < _YOUNG:
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_shared_memory(folder)
+    finally:
+        os.close(handle)
 
 
 def remove_shared_memory(folder: Path) -> None:

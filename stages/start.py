@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -66,7 +65,7 @@ def _shared_folder() -> Path:
     if wanted is None and _SHARED_MEMORY.is_dir():
         free = os.statvfs(_SHARED_MEMORY)
         wanted = str(_SHARED_MEMORY) if free.f_bavail * free.f_frsize > _ENOUGH else None
-    return Path(tempfile.mkdtemp(prefix="battles-", dir=wanted))
+    return aftermath.shared_folder(wanted)
 
 
 def _run(run: str, goals: list[str], marks: Mapping[str, str]) -> int:
