@@ -8,7 +8,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
+<<<<<<< HEAD
 VARIABLES += BATTLES OUT CARD HOURS
+=======
+VARIABLES += BATTLES OUT OWNER COMPETITION MODEL_SOURCES
+>>>>>>> 99c3fb2 (make bundle: what a notebook without internet needs, proved offline under the image's Python and versions)
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -45,6 +49,7 @@ help:
 	@echo 'make report       figures and metrics: report/<run>/index.html'
 	@echo 'make verify       every hash, the submission and the nested log loss of a run, computed again from its files'
 	@echo 'make predict RUN=name BATTLES=file    battles predicted by a finished run: submission/<run>/predictions.csv or OUT=file'
+	@echo 'make bundle RUN=name [OWNER=you]      what a Kaggle notebook without internet needs: submission/<run>/bundle/'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
 	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
 	@echo 'make test | lint | bench | torture | audit | clean RUN=name'
@@ -70,8 +75,8 @@ setup: .venv/installed .venv/installed-dev
 
 # ---------------------------------------------------------------- the pipeline
 
-.PHONY: $(PIPELINE) params dashboard predict clean start
-ifneq ($(filter $(PIPELINE) oof-% params dashboard predict clean bench,$(MAKECMDGOALS)),)
+.PHONY: $(PIPELINE) params dashboard predict bundle clean start
+ifneq ($(filter $(PIPELINE) oof-% params dashboard predict bundle clean bench,$(MAKECMDGOALS)),)
 $(foreach name,$(VARIABLES) EXPORTED,$(eval export ARENA_$(name) := $$(value $(name))))
 export ARENA_GOALS := $(filter $(PIPELINE) oof-%,$(MAKECMDGOALS))
 export ARENA_MAKE := $(MAKE)
@@ -223,6 +228,9 @@ dashboard: .venv/installed
 # From the saved models alone: nothing of the run is made or read but models/runs/$(RUN)/.
 predict: .venv/installed
 	@exec $(PY) -m stages.predict_battles
+
+bundle: .venv/installed
+	@exec $(PY) -m stages.bundle
 
 # The output of one run only.
 clean:

@@ -19,6 +19,7 @@ from battles.errors import BadInput
 from battles.files import content_hash, read_json
 from battles.reading import battles_of
 from battles.schema import ID
+from battles.settings import Section
 from features.table import FEATURES, FeatureModel
 from models.base_kinds import base_settings, open_saved
 from models.stacking import inputs, serialization
@@ -33,12 +34,14 @@ FIX = "run `make stack` for this run again, or copy its folder in models/runs/ w
 class Predictor:
     """The saved models of a run, ready to predict.
 
-    folder: `models/runs/<run>`, or a copy of it. Raises BadInput where something is missing, damaged or of another
-    stage of the run: the stacker names the models that it was fitted on.
+    folder: `models/runs/<run>`, or a copy of it. backbones: base → hub name or folder, of backbones that lie elsewhere
+    than when the base was trained. Raises BadInput where something is missing, damaged or of another stage of the run:
+    the stacker names the models that it was fitted on.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, backbones: Mapping[str, str] | None = None) -> None:
         self.folder = Path(folder)
+        self._backbones = dict(backbones or {})
         if not self.folder.is_dir():
             raise BadInput(f"{self.folder}: no such folder; give that of a run's models, models/runs/<run>")
         about = read_json(self.folder / "stack" / serialization.MANIFEST, sealed=True, fix=FIX)
@@ -69,7 +72,7 @@ class Predictor:
 
     def probabilities(self, battles: pd.DataFrame) -> np.ndarray:
         """Probabilities of A wins, B wins, tie, (battles, 3), of a battles table that was checked already."""
-        with limited_threads(self.threads, self._has_language_models()):
+        with limited_threads(self.threads, bool(self.language_models)):
             columns, swap = self.features.columns(battles)
             variants = {name: self.variants(name, battles) for name in self.names}
             meta = inputs.predicted_inputs(variants, columns.drop(columns=ID), swap)
@@ -79,10 +82,27 @@ class Predictor:
         """The predictions of one base, (battles, 3) by variant."""
         base = self.bases[name]
         first = base.folder / next(iter(base.models))
-        return base.predict(open_saved(name, base_settings(dict(base.settings)), battles, first))
+        return base.predict(open_saved(name, self.settings(name), battles, first))
 
-    def _has_language_models(self) -> bool:
-        return any(base.settings["kind"] == "transformer" for base in self.bases.values())
+    def settings(self, name: str) -> Section:
+        """The settings of a base, its backbone where it is now."""
+        values = dict(self.bases[name].settings)
+        if name in self.language_models:
+            values["backbone"] = self.backbone(name)
+        return base_settings(values)
+
+    def backbone(self, name: str) -> str:
+        """Hub name or folder of a base's backbone: as it was given here, beside the models, or as it was trained."""
+        stated: str = self.bases[name].settings["backbone"]
+        beside = [self.folder / "backbones" / name]
+        if stated.startswith("models/runs/"):  # one that the run made for itself
+            beside.append(self.folder.joinpath(*Path(stated).parts[3:]))
+        return self._backbones.get(name) or next((str(place) for place in beside if place.is_dir()), stated)
+
+    @property
+    def language_models(self) -> list[str]:
+        """The bases that use torch."""
+        return [name for name, base in self.bases.items() if base.settings["kind"] == "transformer"]
 
     def _check_same(self, stated: str, record: Path) -> None:
         if content_hash(read_json(record, sealed=True, fix=FIX)) != stated:

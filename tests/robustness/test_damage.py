@@ -157,7 +157,7 @@ def check(name: str, files: dict[str, bytes]) -> str:
     submission = f"submission/{RUN}/submission.csv"
     if outcome.code:
         # Of two tables that do not go together, either may be named.
-        check_refusal(outcome, name, str(Path(name).parent), "finished models")
+        check_refusal(outcome, name, str(Path(name).parent), "finished models", "holds other battles")
         kept = {other: raw for other, raw in files.items() if other != name}
         assert {other: after.get(other) for other in kept} == kept
         return "noticed"

@@ -13,7 +13,11 @@ from tests.project import Project, copy_project
 
 VARIABLES = (
     *("PROFILE", "RUN", "TRAIN", "TEST", "FORMAT", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT"),
+<<<<<<< HEAD
     *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT", "CARD", "HOURS"),
+=======
+    *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT", "OWNER", "COMPETITION", "MODEL_SOURCES"),
+>>>>>>> 99c3fb2 (make bundle: what a notebook without internet needs, proved offline under the image's Python and versions)
 )
 PAYLOADS = (
     "$(shell touch canary)",
@@ -70,7 +74,7 @@ def _no_canary(project: Project) -> None:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("goal", ["submission", "oof-one", "dashboard", "predict", "clean"])
+@pytest.mark.parametrize("goal", ["submission", "oof-one", "dashboard", "predict", "bundle", "clean"])
 def test_every_value_arrives_as_it_was_given(recorded: Project, goal: str, payload: str) -> None:
     assert recorded.make(goal, *(f"{name}={payload}" for name in VARIABLES)).returncode == 0
     (seen,) = _calls(recorded).values()

@@ -14,30 +14,12 @@ import pytest
 from battles.errors import BadInput
 from battles.files import read_json, write_json
 from battles.reading import read_battles
-from battles.sample import generate
-from battles.settings import Sample
 from stages import predict_battles
 from submission.predict import Predictor
 from submission.table import to_csv
-from tests.robustness.stages_in_process import RUN, STEPS, Outcome, call, resolve
+from tests.robustness.stages_in_process import RUN, Outcome, call
 
-SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.workers=1 tfidf.bits=12"
 MODELS = Path("models", "runs", RUN)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run."""
-    folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        data = generate(Sample(train=90, test=20, seed=1))
-        data.train.to_csv("train.csv", index=False)
-        data.test.to_csv("test.csv", index=False)
-        words = ("--profile", "cpu", "--train", "train.csv", "--test", "test.csv", "--overrides", SETTINGS)
-        outcomes = [resolve(*words), *(call(main, *more) for main, more in STEPS.values())]
-        assert all(outcome.code == 0 for outcome in outcomes), outcomes
-    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""What the bundle's `predict.py` runs, without a network: finds the test file, predicts it, writes `submission.csv`."""
+
+import argparse
+import csv
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from battles.checks import TEST_COLUMNS
+from battles.errors import BadInput
+from battles.reading import read_battles
+from battles.schema import ID
+from submission.predict import Predictor
+from submission.table import build, write
+
+# Where the image mounts competition and data sets.
+INPUT = Path("/kaggle/input")
+TEST = "test.csv"
+OUTPUT = Path("submission.csv")
+
+
+def main(bundle: Path) -> None:
+    """Predicts as the command line says; what a user can mend ends as one line and exit code 2."""
+    given = _arguments()
+    try:
+        _predict(bundle, given.input, given.hours)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _arguments() -> argparse.Namespace:
+    arguments = argparse.ArgumentParser(description="Writes submission.csv into the working folder.")
+    arguments.add_argument("--input", type=Path, default=INPUT, help=f"folder that holds {TEST}, at any depth")
+    arguments.add_argument("--hours", type=float, default=8.5, help="time from now on that must not be passed")
+    given = arguments.parse_args()
+    if not 0 < given.hours < float("inf"):
+        arguments.error(f"--hours: {given.hours} must be more than 0")
+    return given
+
+
+def _predict(bundle: Path, folder: Path, hours: float) -> None:
+    began = time.monotonic()
+    path = find_test(folder, bundle)
+    battles = read_battles(path, voted=False)
+    print(f"{path}: {len(battles)} battles to predict", flush=True)
+    _install(bundle / "wheels")
+    predictor = Predictor(bundle / "run", find_backbones(bundle, folder))
+    ids = battles[ID].tolist()
+    write(OUTPUT, build(ids, predictor.probabilities(battles)), ids)
+    print(f"{OUTPUT.resolve()}: {len(ids)} rows after {time.monotonic() - began:.0f} s", flush=True)
+
+
+def find_test(folder: Path, bundle: Path) -> Path:
+    """The one test file below a folder, by its name and its columns. Raises BadInput for none or several."""
+    if not folder.is_dir():
+        raise BadInput(f"--input: {folder} is no folder; give the one that holds {TEST}")
+    found = [path for path in sorted(folder.rglob(TEST)) if bundle not in path.parents and _has_battles(path)]
+    # The folder itself before what lies deeper.
+    nearest = [path for path in found if len(path.parts) == min(len(other.parts) for other in found)]
+    if len(nearest) != 1:
+        raise BadInput(
+            f"--input: {folder} holds {len(nearest)} files {TEST} with the columns {', '.join(TEST_COLUMNS)}; "
+            "give the folder of one"
+        )
+    return nearest[0]
+
+
+def _has_battles(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return set(TEST_COLUMNS) <= set(next(csv.reader(file), []))
+
+
+def find_backbones(bundle: Path, folder: Path) -> dict[str, str]:
+    """Base → folder of its backbone, of those that the bundle names but does not hold.
+
+    They are told apart by their configuration, wherever below `folder` they are mounted. Raises BadInput for one that
+    is not there.
+    """
+    wanted: dict[str, dict[str, Any]] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["backbones"]
+    if not wanted:
+        return {}
+    configs = {path.parent: _config(path) for path in sorted(folder.rglob("config.json"))}
+    found = {}
+    for name, backbone in wanted.items():
+        same = [place for place, config in configs.items() if backbone["config"].items() <= config.items()]
+        # Instruction-tuned and plain models have the same configuration: the name decides, where it tells.
+        words = backbone["hub"].lower().split("/")[-1]
+        same = [place for place in same if words in str(place).lower()] or same
+        if not same:
+            raise BadInput(
+                f"--input: {folder} has no folder with the backbone of {name}, {backbone['hub']} (configuration, "
+                "tokenizer and weights); add it to the notebook's inputs as a model or a data set"
+            )
+        found[name] = str(same[0])
+    return found
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _install(wheels: Path) -> None:
+    """Makes the bundle's wheels importable where the image lacks them, without touching the image's packages."""
+    missing = [
+        str(wheel) for wheel in sorted(wheels.glob("*.whl")) if not importlib.util.find_spec(wheel.name.split("-")[0])
+    ]
+    if missing:
+        folder = tempfile.mkdtemp()
+        words = ["pip", "install", "--quiet", "--no-index", "--no-deps", "--target", folder, *missing]
+        subprocess.run([sys.executable, "-m", *words], check=True)
+        sys.path.append(folder)
