@@ -8,11 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
-<<<<<<< HEAD
-VARIABLES += BATTLES OUT CARD HOURS
-=======
-VARIABLES += BATTLES OUT OWNER COMPETITION MODEL_SOURCES
->>>>>>> 99c3fb2 (make bundle: what a notebook without internet needs, proved offline under the image's Python and versions)
+VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).

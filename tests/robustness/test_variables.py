@@ -13,11 +13,8 @@ from tests.project import Project, copy_project
 
 VARIABLES = (
     *("PROFILE", "RUN", "TRAIN", "TEST", "FORMAT", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT"),
-<<<<<<< HEAD
     *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT", "CARD", "HOURS"),
-=======
-    *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT", "OWNER", "COMPETITION", "MODEL_SOURCES"),
->>>>>>> 99c3fb2 (make bundle: what a notebook without internet needs, proved offline under the image's Python and versions)
+    *("OWNER", "COMPETITION", "MODEL_SOURCES"),
 )
 PAYLOADS = (
     "$(shell touch canary)",
