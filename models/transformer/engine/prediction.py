@@ -12,6 +12,7 @@ import torch
 
 from battles.errors import BadInput
 from battles.swap import swap_probabilities
+from models.transformer.backbone.full_precision import in_float32
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.packing import pack_multiple
 from models.transformer.data.batching import batches
@@ -25,6 +26,8 @@ from oof.table import MEAN, PLAIN, SWAPPED
 # With a time budget, the second order is read by so many of the closest battles at a time: enough of them that sorting
 # by length leaves little padding, few enough that those left out are the clearest.
 CLOSEST = 512
+# Types whose largest number a backbone may pass that was trained in bfloat16.
+OVERFLOWING = (torch.float16,)
 # Probabilities (rows, 3) of a model's logits (rows, outputs), both in the order that was shown.
 Readout: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
@@ -42,7 +45,8 @@ def predict_logits(
     all read as many batches, some of them twice, and one that runs out of memory raises BadInput.
     `advance` is called with the number of rows of every finished batch. Before every batch `stop` is asked; once it
     is True the battles left are NaN. Where the memory runs out, the batches left are cut anew, half as large. Raises
-    BadInput for a battle that does not fit alone, and for logits that are not finite, which half precision can produce.
+    BadInput for a battle that does not fit alone, and for logits that are not finite. Half precision can overflow
+    (beyond 65,504): such a battle is computed again in fp32, alone.
     """
     model, settings = base.model, base.settings
     device = next(model.parameters()).device
@@ -88,11 +92,23 @@ def _batch_logits(
         logits = score(encoded, rows, np.full(len(rows), swapped), base.pad, multiple).double().cpu().numpy()
     except torch.OutOfMemoryError:
         return None
+    overflowed = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(overflowed) and base.dtype in OVERFLOWING:
+        print(f"{len(overflowed)} battles overflowed in {base.settings.dtype}: computed again in float32", flush=True)
+        for at in overflowed:
+            logits[at] = _in_float32(base, encoded, rows[at : at + 1], swapped)
     if not np.isfinite(logits).all():
         raise BadInput(
             f"dtype: {base.settings.dtype} gives logits that are not finite on {base.settings.backbone}; use float32"
         )
     return np.asarray(logits)
+
+
+def _in_float32(base: LoadedBase, encoded: Encoded, row: np.ndarray, swapped: bool) -> np.ndarray:
+    """Logits, float64 (1, outputs), of one battle by the same weights in fp32."""
+    with in_float32(base.model):
+        logits = forward(base.model, encoded, row, np.full(1, swapped), base.pad, 0)
+    return np.asarray(logits.double().cpu().numpy())
 
 
 def predict(

@@ -21,11 +21,14 @@ from models.transformer.engine.forward import Scorer
 from models.transformer.engine.fsdp import Sharded
 from models.transformer.engine.interrupts import Deferred
 from models.transformer.engine.optimizer import make_optimizer, warmup_then_cosine
+from models.transformer.engine.prediction import OVERFLOWING
 from models.transformer.engine.step import GradientStep
 from models.transformer.settings import Transformer
 
 # Keeps the processes' random generators apart.
 PRIME = 1_000_003
+# In half precision, the share of a training's steps that may overflow and be skipped, and how many of few.
+MOST_SKIPPED, LEAST_SKIPPED = 0.01, 3
 PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 # Rows of an optimizer step, and which of them are shown with the responses exchanged.
@@ -106,7 +109,7 @@ def _go_on(
                 loss, computed = gradients.run(rows, swapped, len(curve) + 1, optimization.optimizer.zero_grad)
                 with Deferred():  # an update, its row of the curve and the state to save belong together
                     common = {"step": len(curve) + 1, "epoch": epoch + 1, "loss": loss}
-                    figures = optimization.update(loss, len(curve) + 1)
+                    figures = optimization.update(loss, curve)
                     figures |= optimization.pace(gradients, rows, computed, time.perf_counter() - began)
                     seconds = {"seconds": time.perf_counter() - begin, "valid_log_loss": None}
                     curve.append(common | figures | seconds)
@@ -131,7 +134,7 @@ class _Optimization:
 
     def __init__(self, base: LoadedBase, steps: int) -> None:
         sharded = fsdp.active()
-        self.base = base
+        self.base, self.steps = base, steps
         self.scorer = Sharded(base.model, base.dtype) if sharded else Scorer(base.model)
         precision = "no" if sharded else PRECISION[base.dtype]
         self.accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
@@ -145,20 +148,38 @@ class _Optimization:
         """What a checkpoint keeps."""
         return checkpoint.State(self.base.model, self.optimizer, self.scheduler, self.accelerator.scaler)
 
-    def update(self, loss: float, number: int) -> dict[str, Any]:
-        """Optimizer step `number` by the gradients of `loss`; its rate. Raises BadInput when the loss is not finite."""
-        settings = self.base.settings
-        if not math.isfinite(loss):
-            raise BadInput(
-                f"dtype: {settings.dtype} or learning_rate: {settings.learning_rate} made the loss {loss} at step "
-                f"{number} of {settings.backbone}; use float32 or a lower rate"
-            )
-        self.accelerator.clip_grad_norm_(self.prepared.parameters(), settings.max_grad_norm)
+    def update(self, loss: float, curve: checkpoint.Curve) -> dict[str, Any]:
+        """The optimizer step after those of `curve`, by the gradients of `loss`: its rate, and how many were skipped.
+
+        In half precision a battle can overflow. Its step is skipped, so that a fold does not end with it: at most
+        `MOST_SKIPPED` of the steps. Raises BadInput for more, and in other types, when the loss is not finite.
+        """
+        skipped = curve[-1].get("skipped", 0) if curve else 0
+        finite = math.isfinite(loss)
+        if finite:
+            self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.base.settings.max_grad_norm)
+        else:
+            skipped += 1
+            self._check_skipped(loss, len(curve) + 1, skipped)
         rate = self.scheduler.get_last_lr()[0]
-        self.optimizer.step()
+        if finite:
+            self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
-        return {"learning_rate": rate}
+        return {"learning_rate": rate, "skipped": skipped, "loss": loss if finite else math.nan}
+
+    def _check_skipped(self, loss: float, number: int, skipped: int) -> None:
+        """Raises BadInput unless step `number` of this loss, which is not finite, may be skipped."""
+        settings = self.base.settings
+        most = max(LEAST_SKIPPED, int(MOST_SKIPPED * self.steps)) if self.base.dtype in OVERFLOWING else 0
+        if skipped <= most:
+            print(f"step {number}: the loss is {loss} in {settings.dtype}; the step is skipped", flush=True)
+            return
+        before = f", after {skipped - 1} skipped steps" if skipped > 1 else ""
+        raise BadInput(
+            f"dtype: {settings.dtype} or learning_rate: {settings.learning_rate} made the loss {loss} at step "
+            f"{number} of {settings.backbone}{before}; use float32 or a lower rate"
+        )
 
     def pace(self, gradients: GradientStep, rows: np.ndarray, computed: float, seconds: float) -> dict[str, Any]:
         """What a step of these rows took, for the curve; `computed` are its tokens with padding, of one process."""

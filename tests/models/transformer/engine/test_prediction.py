@@ -6,9 +6,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from battles.errors import BadInput
 from battles.swap import swap_battles, swap_probabilities
+from models.transformer.backbone.full_precision import in_float32
+from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.tokenization import Encoded, encode
+from models.transformer.engine import prediction
 from models.transformer.engine.prediction import predict, predict_logits
 from models.transformer.settings import Transformer
 from oof.table import MEAN, PLAIN, SWAPPED
@@ -130,3 +134,37 @@ def test_progress_counts_every_row_in_both_orders(checkpoints: dict[str, Path]) 
     predict(as_loaded(model, base, pad), encoded, advance=counted.append)
     assert sum(counted) == 2 * len(encoded)
     assert len(counted) > 2
+
+
+def test_a_battle_that_overflows_in_half_precision_is_computed_again_in_fp32(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second layer's input is infinite for one battle, in the narrow type only."""
+    base = settings(checkpoints["gemma2"], dtype="bfloat16", tokens_per_batch=700)
+    model, encoded, pad = _loaded(base)
+    narrow = LoadedBase(model, base, torch.bfloat16, pad)
+    plain = predict_logits(narrow, encoded, False)
+    with in_float32(model):
+        expected = predict_logits(as_loaded(model, base, pad), encoded, False)
+    longest = int(encoded.lengths.argmax())
+    ids = torch.from_numpy(encoded.sequence(longest, False))
+
+    def overflow(module: torch.nn.Module, given: tuple[torch.Tensor, ...], hidden: Any) -> Any:
+        rows = hidden[0] if isinstance(hidden, tuple) else hidden
+        mine = torch.tensor([torch.equal(row[: len(ids)].int(), ids) for row in seen[-1]])
+        if rows.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+            return hidden
+        rows = torch.where(mine[:, None, None], torch.inf, rows)
+        return (rows, *hidden[1:]) if isinstance(hidden, tuple) else rows
+
+    seen: list[torch.Tensor] = []
+    model.get_input_embeddings().register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    model.get_base_model().model.layers[0].register_forward_hook(overflow)
+    with pytest.raises(BadInput, match="dtype: bfloat16 gives logits that are not finite"):
+        predict_logits(narrow, encoded, False)
+    monkeypatch.setattr(prediction, "OVERFLOWING", (torch.bfloat16,))  # in place of a card's float16
+    found = predict_logits(narrow, encoded, False)
+    others = np.arange(len(encoded)) != longest
+    np.testing.assert_array_equal(found[others], plain[others])
+    np.testing.assert_allclose(found[longest], expected[longest], atol=1e-5)
+    assert "1 battles overflowed in bfloat16: computed again in float32" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from battles.schema import labels
 from battles.swap import swap_probabilities
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.tokenization import encode
+from models.transformer.engine import training
 from models.transformer.engine.prediction import predict_logits
 from models.transformer.engine.training import count_steps, train
 from models.transformer.settings import Transformer
@@ -166,4 +167,39 @@ def test_the_head_may_have_a_rate_of_its_own(checkpoints: dict[str, Path]) -> No
 def test_a_loss_that_is_not_finite_is_refused(checkpoints: dict[str, Path]) -> None:
     fold = Fold(settings(checkpoints["roberta"], learning_rate=1e6, warmup=0.0))
     with pytest.raises(BadInput, match=r"learning_rate: 1000000.0 made the loss nan at step \d"):
+        fold.train()
+
+
+class Overflow:
+    """A hook on the token embedding that makes what comes of it infinite, at the calls numbered in `calls`."""
+
+    def __init__(self, fold: Fold, calls: tuple[int, ...]) -> None:
+        self.calls, self.made = calls, 0
+        fold.model.get_input_embeddings().register_forward_hook(self)
+
+    def __call__(self, module: torch.nn.Module, given: object, rows: torch.Tensor) -> torch.Tensor:
+        self.made += 1
+        return rows * torch.inf if self.made in self.calls else rows
+
+
+def test_steps_that_overflow_in_half_precision_are_skipped_and_counted(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "OVERFLOWING", (torch.float32,))  # in place of a card's float16
+    fold = Fold(settings(checkpoints["llama"]))
+    Overflow(fold, (3, 5))
+    before = fold.weights()
+    curve = fold.train()
+    assert [row["skipped"] for row in curve] == [0, 0, 1, 1, 2, 2, 2, 2]
+    assert [np.isnan(row["loss"]) for row in curve] == [number in (3, 5) for number in range(1, 9)]
+    assert fold.weights().isfinite().all()
+    assert (fold.weights() - before).abs().max() > 1e-3
+    assert "step 3: the loss is nan in auto; the step is skipped" in capsys.readouterr().out
+
+
+def test_only_so_many_steps_may_overflow(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "OVERFLOWING", (torch.float32,))
+    fold = Fold(settings(checkpoints["llama"]))
+    Overflow(fold, tuple(range(2, 99)))
+    with pytest.raises(BadInput, match=r"made the loss nan at step 5 of .*, after 3 skipped steps; use float32"):
         fold.train()
