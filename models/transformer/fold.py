@@ -20,6 +20,7 @@ from battles.progress import Progress
 from battles.swap import SWAPPED_CLASSES
 from models.calibration import Calibration
 from models.transformer.backbone import loading
+from models.transformer.backbone.adapters import merge
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.precision import check_same_precision, record_precision
 from models.transformer.data.tokenization import Encoded
@@ -72,7 +73,14 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
     steps = count_steps(len(train_tokens), settings)
     with Progress(f"{title} training", steps, not process.is_main_process) as progress:
         base, curve = train(base, train_tokens, rows.targets, seed, held_out.log_loss, progress, resume / CHECKPOINT)
+    fsdp.save(base.model, folder / "model")
+    if process.is_main_process:
+        pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
+        context.tokenizer.save_pretrained(folder / "model")
+        record_precision(settings, folder / "model")
     trained = time.perf_counter()
+    details = _details(base, context.device) | {"extra_rows": rows.extra}
+    merge(base.model, settings)
     readout: Readout = softmax
     if settings.objective == "mse":
         calibration = held_out.calibrate(base)
@@ -81,12 +89,6 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
             write_json(folder / "model" / CALIBRATION, calibration.values())
     valid, test = _predict_both(context, base, valid_tokens, readout, title)
     predicted = time.perf_counter()
-    fsdp.save(base.model, folder / "model")
-    if process.is_main_process:
-        pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)
-        context.tokenizer.save_pretrained(folder / "model")
-        record_precision(settings, folder / "model")
-    details = _details(base, context.device) | {"extra_rows": rows.extra}
     del base
     free(context.device)
     seconds = curve[-1]["seconds"], predicted - trained

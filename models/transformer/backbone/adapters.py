@@ -46,6 +46,16 @@ def adapt(model: PreTrainedModel, settings: Transformer) -> Model:
     return adapted
 
 
+def merge(model: torch.nn.Module, settings: Transformer) -> None:
+    """Adds the adapters to the weights beside which they were trained, in place, to predict without their products.
+
+    Only where the weights are not quantised, as the sum would be rounded again. In 16 bits the sum is rounded once, by
+    no more than the product itself is. Save the model before.
+    """
+    if isinstance(model, PeftModel) and settings.quantization == "none":
+        model.merge_adapter()
+
+
 def _layers(model: PreTrainedModel, settings: Transformer) -> list[torch.nn.Module]:
     """The layers from the lowest, once it is known that not all of them are to be frozen; none where none are."""
     if not settings.frozen_layers:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 
 from battles.errors import BadInput
-from models.transformer.backbone.adapters import adapt
+from models.transformer.backbone.adapters import adapt, merge
 from models.transformer.backbone.precision import DTYPES, loading_options, recorded_precision
 from models.transformer.backbone.pretrained import unavailable
 from models.transformer.settings import Transformer
@@ -82,6 +82,7 @@ def restore(settings: Transformer, folder: Path, pad: int, device: torch.device)
             "and run `make oof` again"
         ) from None
     set_peft_model_state_dict(base.model, weights)
+    merge(base.model, settings)
     return base
 
 

@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -15,12 +16,12 @@ from battles.errors import BadInput
 from battles.sample import generate
 from battles.settings import Sample
 from models.calibration import Calibration
-from models.transformer import base_model
+from models.transformer import base_model, fold
 from models.transformer.base_model import open_base
 from models.transformer.data.tokenization import encode
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.planning.preflight import resolve_for_training
-from models.transformer.settings import Transformer
+from models.transformer.settings import Lora, Transformer
 from oof.model_store import FoldResult
 from oof.table import MEAN, PLAIN, SWAPPED
 from tests.models.transformer.checkpoints import battles, settings
@@ -230,3 +231,53 @@ def resolve_to(quantization: str) -> Callable[..., Transformer]:
 
 def _killed(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.fixture
+def precision_anew() -> Iterator[None]:
+    """accelerate keeps the first precision of a process for all later trainings; a step trains one base."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("precision_anew")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_adapters_are_merged_to_predict_and_the_logits_stay(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    calls: list[str] = []
+    real = torch.nn.Linear.forward
+
+    def spy(layer: torch.nn.Linear, rows: torch.Tensor) -> torch.Tensor:
+        calls.append("adapter" if min(layer.weight.shape) == RANK else "layer")
+        return real(layer, rows)
+
+    def predict_both(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.nn.Linear, "forward", spy)
+            return predict_anyway(*arguments)
+
+    predict_anyway = fold._predict_both
+    monkeypatch.setattr(fold, "_predict_both", predict_both)
+    changes: dict[str, Any] = {"lora": Lora(rank=RANK, dropout=0.0), "learning_rate": 3e-3, "dtype": dtype}
+    merged = _fit(tmp_path / "merged", checkpoints["gemma2"], **changes)
+    assert set(calls) == {"layer"}
+    calls.clear()
+    monkeypatch.setattr(fold, "merge", lambda *_: None)
+    apart = _fit(tmp_path / "apart", checkpoints["gemma2"], **changes)
+    assert calls.count("adapter") > 0
+    difference = np.abs(merged.valid[MEAN] - apart.valid[MEAN]).max()
+    assert difference < (1e-6 if dtype == "float32" else 1e-2)
+    assert np.ptp(apart.valid[MEAN][:, 0]) > 2e-2  # there is something to lose
+    # As it was saved, it is merged again when it is opened.
+    _, predict = open_base("base", settings(checkpoints["gemma2"], **changes), *_data(), tmp_path / "merged")
+    assert merged.test is not None
+    np.testing.assert_array_equal(predict(tmp_path / "merged", len(VALID))[MEAN], merged.test[MEAN])
+
+
+RANK = 5
+
+
+def _data() -> tuple[TrainingSet, pd.DataFrame]:
+    return TrainingSet.of(battles()), TEST
