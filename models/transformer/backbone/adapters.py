@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 
 from battles.errors import BadInput
@@ -115,7 +116,7 @@ def _with_lora(model: PreTrainedModel, settings: Transformer, layers: int) -> Pe
         **only,
     )
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except ValueError:  # the last part of a dotted name is there, but not the whole
         raise _matches_nothing(settings, list(wanted), names) from None
     except TypeError:  # an adapter inside of a head that is trained whole, under a name that PEFT does not expect
@@ -123,6 +124,12 @@ def _with_lora(model: PreTrainedModel, settings: Transformer, layers: int) -> Pe
             f"lora.target_modules: {settings.lora.target_modules} reaches into the head of {settings.backbone}; "
             f"name the layers that get adapters, of {', '.join(names)}"
         ) from None
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            # Autocast computes their products in 16 bits: PEFT's cast of the inputs to fp32 would be undone there, and
+            # autograd would keep it.
+            module.cast_input_dtype_enabled = settings.dtype == "float32"
+    return adapted
 
 
 def _matches_nothing(settings: Transformer, lacking: list[str], names: list[str]) -> BadInput:

@@ -1,11 +1,15 @@
 """Which attention implementation a base uses, by architecture and device."""
 
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AttentionInterface, AutoModelForSequenceClassification
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from battles.errors import BadInput
 from models.transformer.backbone.device import BF16_SINCE, DeviceSpec
@@ -15,6 +19,7 @@ SOFTCAPPING_SINCE = (2, 6)  # FlashAttention's first release that caps attention
 # Heads wider than this need more of a card's shared memory for the gradient of flex attention than Ada and consumer
 # Ampere cards have (about 100 kB; A100 and later server cards have over 160).
 WIDE_HEAD, WIDE_HEAD_MEMORY = 128, 160_000
+REPEATED = "sdpa_repeated"
 SUPPORT = {
     "sdpa": "_supports_sdpa",
     "flex_attention": "_supports_flex_attn",
@@ -27,14 +32,19 @@ def choose(settings: Transformer, config: Any, spec: DeviceSpec) -> str:
 
     Flex skips what lies between packed battles. It is passed over on the CPU, where it has no gradient, on cards before
     Ampere, and for models that drop attention weights (RoBERTa). Gemma 2 has no sdpa: its capped attention logits are
-    in eager, flex and FlashAttention only. FlashAttention is only taken when asked for by name. Raises BadInput for
-    what the architecture, the installation or the card lacks.
+    in eager, flex and FlashAttention only. Without a C compiler flex, which is compiled at run time, is passed over
+    too, and that is said. FlashAttention is only taken when asked for by name. Raises BadInput for what the
+    architecture, the installation or the card lacks.
     """
     able = [name for name in SUPPORT if getattr(_model_class(settings, config), SUPPORT[name])]
     if settings.attention == "auto":
-        if "flex_attention" in able and _flex_trains(config, spec):
-            return "flex_attention"
-        return "sdpa" if "sdpa" in able else "eager"
+        other = "sdpa" if "sdpa" in able else "eager"
+        if "flex_attention" not in able or not _flex_trains(config, spec):
+            return other
+        if spec.cannot_compile is not None:
+            _say_once(f"attention: {other}, as flex_attention needs {spec.cannot_compile}, which is not here")
+            return other
+        return "flex_attention"
     if settings.attention != "eager" and settings.attention not in able:
         raise BadInput(
             f"attention: {settings.attention}, which {config.model_type} ({settings.backbone}) does not have; "
@@ -42,7 +52,43 @@ def choose(settings: Transformer, config: Any, spec: DeviceSpec) -> str:
         )
     if settings.attention == "flash_attention_2":
         _check_flash(config, spec)
+    if settings.attention == "flex_attention" and spec.kind == "cuda" and spec.cannot_compile is not None:
+        raise BadInput(f"attention: flex_attention needs {spec.cannot_compile}; install it, or use auto")
     return settings.attention
+
+
+def _repeated_sdpa(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **options: Any
+) -> tuple[torch.Tensor, None]:
+    groups = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    # Nothing is left to be grouped: a module that says so.
+    plain = SimpleNamespace(is_causal=getattr(module, "is_causal", True))
+    found, _ = sdpa_attention_forward(plain, query, key, value, mask, **options)
+    return found, None
+
+
+AttentionInterface.register(REPEATED, _repeated_sdpa)
+AttentionMaskInterface.register(REPEATED, sdpa_mask)
+
+
+def repeats_keys(attention: str, spec: DeviceSpec) -> bool:
+    """Whether sdpa gets the keys and values of grouped queries repeated.
+
+    Without a mask transformers leaves the grouping to sdpa (`enable_gqa`), for which cards before Ampere only have the
+    plain kernel, which lays out all attention weights.
+    """
+    return attention == "sdpa" and spec.kind == "cuda" and spec.capability < BF16_SINCE
+
+
+def repeat_keys(model: Any) -> None:
+    """Has a loaded model repeat keys and values itself, for the kernels that need no matrix of weights."""
+    model.config._attn_implementation = REPEATED
+
+
+@cache
+def _say_once(text: str) -> None:
+    print(text, flush=True)
 
 
 def check_training(attention: str, config: Any, spec: DeviceSpec) -> None:

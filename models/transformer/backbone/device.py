@@ -2,7 +2,10 @@
 
 import os
 import re
+import shutil
+import sysconfig
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -26,13 +29,17 @@ _ASKED_FOR = Path(".venv/torch")
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """What a device has: memory in bytes, CUDA compute capability, shared memory of a block in bytes (0 on the CPU)."""
+    """What a device has: memory in bytes, CUDA compute capability, shared memory of a block in bytes (0 on the CPU).
+
+    `cannot_compile` is what its machine lacks to compile kernels for it, None where nothing is known to be lacking.
+    """
 
     name: str
     kind: Literal["cuda", "cpu"]
     memory: int
     capability: tuple[int, int] = (0, 0)
     shared_memory: int = 0
+    cannot_compile: str | None = None
 
     @property
     def usable(self) -> int:
@@ -136,4 +143,16 @@ def device_spec(device: torch.device) -> DeviceSpec:
         properties.total_memory,
         (properties.major, properties.minor),
         getattr(properties, "shared_memory_per_block_optin", 0),
+        missing_for_triton(),
     )
+
+
+def missing_for_triton() -> str | None:
+    """What this machine lacks of what Triton needs to compile a kernel, which it does by a C compiler at run time."""
+    if find_spec("triton") is None:
+        return "triton"
+    if not (os.environ.get("CC") or any(map(shutil.which, ("gcc", "clang", "cc")))):
+        return "a C compiler (gcc or clang)"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
+        return f"Python.h (python{sysconfig.get_python_version()}-dev)"
+    return None

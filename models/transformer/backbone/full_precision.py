@@ -26,7 +26,7 @@ def in_float32(model: torch.nn.Module) -> Iterator[None]:
     try:
         for module in model.modules():
             if isinstance(module, torch.nn.Linear):  # bitsandbytes' layers too
-                module.forward = _widened(module)  # type: ignore[method-assign]
+                module.forward = _widened(module)  # type: ignore[method-assign,assignment]
                 replaced.append(module)
             elif isinstance(module, torch.nn.Embedding):
                 hooks.append(module.register_forward_hook(lambda _, given, rows: rows.float()))
@@ -57,7 +57,7 @@ def _widened(layer: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
 def _weight(layer: torch.nn.Linear) -> torch.Tensor:
     """The weight of a layer, (outputs, inputs), in fp32."""
     if isinstance(layer, Linear4bit):
-        return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()  # type: ignore[no-any-return]
+        return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
     if isinstance(layer, Linear8bitLt):
         # bitsandbytes moves both from the weight to its state at the first forward pass.
         rounded = layer.weight.data if layer.state.CB is None else layer.state.CB

@@ -11,6 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 from battles.errors import BadInput
 from models.transformer.backbone.adapters import adapt, merge
+from models.transformer.backbone.attention import repeat_keys, repeats_keys
+from models.transformer.backbone.device import device_spec
 from models.transformer.backbone.precision import DTYPES, loading_options, recorded_precision
 from models.transformer.backbone.pretrained import unavailable
 from models.transformer.settings import Transformer
@@ -38,7 +40,8 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
     """
     dtype = DTYPES[settings.dtype]
     options = loading_options(settings, dtype)
-    if options and device.type == "cuda":
+    if device.type == "cuda" and (on_device or options):
+        # Straight from the file to the card: else each process would hold a copy in the host's memory.
         options["device_map"] = {"": device.index or 0}
     torch.manual_seed(seed)  # the head's weights are drawn while loading
     try:
@@ -57,9 +60,10 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
         _keep_nf4_differentiable(model)
     model.config.pad_token_id = pad
     model.config.use_cache = False
+    if repeats_keys(settings.attention, device_spec(device)):
+        repeat_keys(model)
     adapted = adapt(model, settings)
-    placed = adapted.to(device) if on_device and not options else adapted
-    return LoadedBase(placed, settings, dtype, pad)
+    return LoadedBase(adapted, settings, dtype, pad)
 
 
 def restore(settings: Transformer, folder: Path, pad: int, device: torch.device) -> LoadedBase:

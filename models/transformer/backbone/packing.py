@@ -12,9 +12,12 @@ from models.transformer.settings import Transformer
 # positions from pad_token_id + 1.
 DECODERS = ("llama", "gemma2", "mistral", "qwen2", "qwen3")
 ENCODERS = ("roberta", "xlm-roberta", "camembert")
-# FlexAttention compiles once per length. Packs are padded to a multiple of a 16th of the token budget, in whole blocks
-# of the attention mask, so that there are at most 16 lengths.
-FLEX_LENGTHS, FLEX_BLOCK = 16, 128
+# Of these, the ones that take a mask for each kind of layer.
+MASK_BY_KIND = ("gemma2", "qwen2", "qwen3")
+# FlexAttention computes in blocks of so many tokens, to which packs are filled up.
+FLEX_BLOCK = 128
+# It compiles once for each length, and again for each way of computing: with gradients, without, in inference mode.
+MODES = 3
 
 
 def pack_padding_multiple(kind: str, attention: str, settings: Transformer) -> int:
@@ -32,9 +35,7 @@ def pack_padding_multiple(kind: str, attention: str, settings: Transformer) -> i
     fits = known and attention.startswith(("flash", "flex"))
     if settings.batching == "padded" or (settings.batching == "auto" and not fits):
         return 0
-    if not attention.startswith("flex"):
-        return 1
-    return max(settings.tokens_per_batch // FLEX_LENGTHS // FLEX_BLOCK, 1) * FLEX_BLOCK
+    return FLEX_BLOCK if attention.startswith("flex") else 1
 
 
 def pack_multiple(model: Any, settings: Transformer) -> int:
@@ -44,8 +45,37 @@ def pack_multiple(model: Any, settings: Transformer) -> int:
     if multiple and attention.startswith("flex"):
         # By default torch compiles one kernel for all lengths after the second, and that kernel fails on a CPU.
         torch._dynamo.config.automatic_dynamic_shapes = False
-        torch._dynamo.config.recompile_limit = 4 * FLEX_LENGTHS
+        # Past the limit torch would fall back to attention over whole matrices, with a warning only. Two masks, those
+        # of battles longer than a sliding window, and twice as many as there should be.
+        whole = max(settings.tokens_per_batch, settings.max_length)
+        limit = 2 * 2 * MODES * (whole // FLEX_BLOCK + 1)
+        torch._dynamo.config.recompile_limit = limit
+        torch._dynamo.config.accumulated_recompile_limit = 4 * limit
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
     return multiple
+
+
+def causal_block_mask(config: Any, sequence: torch.Tensor, longest: int) -> Any:
+    """FlexAttention's mask of packed decoders, the same for all layers; None where a window makes them differ.
+
+    `sequence` is int64 (tokens,), the number of each token's battle; `longest` is the length of the longest. Left to
+    itself, transformers finds the battles in the positions, which waits for the device, and makes a mask for each kind
+    of layer. A window that is at least as long as every battle hides nothing.
+    """
+    window = getattr(config, "sliding_window", None)
+    if window is not None and longest > window:
+        return None
+    total = len(sequence)
+
+    def same_and_before(
+        batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor
+    ) -> torch.Tensor:
+        return (sequence[query] == sequence[key]) & (query >= key)
+
+    mask = create_block_mask(same_and_before, 1, None, total, total, device=sequence.device, _compile=True)
+    if config.model_type not in MASK_BY_KIND:
+        return mask
+    return dict.fromkeys(set(config.layer_types), mask)
 
 
 def block_diagonal_mask(sequence: torch.Tensor, flex: bool, weight: torch.Tensor) -> Any:

@@ -64,8 +64,13 @@ def token_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     return batches
 
 
-def training_steps(lengths: np.ndarray, batch_size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """One epoch's optimizer steps: every row once, rows of like length together, in seeded random order.
+def training_steps(
+    lengths: np.ndarray, batch_size: int, generator: np.random.Generator, packed: bool = False
+) -> Iterator[np.ndarray]:
+    """One epoch's optimizer steps: every row once, in seeded random order, rows of like length together.
+
+    But where rows are packed: nothing is padded then, and steps of mixed lengths have like numbers of tokens, so that
+    fewer of them need a second pack.
 
     The step of the longest row comes first: running out of memory shows at once. Every step has `batch_size` rows but
     one, which may be smaller; what fits the memory is decided inside a step (`batches`), so the batch that the
@@ -76,7 +81,8 @@ def training_steps(lengths: np.ndarray, batch_size: int, generator: np.random.Ge
     steps = []
     for begin in range(0, len(shuffled), block):
         rows = shuffled[begin : begin + block]
-        rows = rows[np.argsort(-lengths[rows], kind="stable")]
+        if not packed:
+            rows = rows[np.argsort(-lengths[rows], kind="stable")]
         steps += [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
     order = generator.permutation(len(steps)).tolist()
     longest = max(order, key=lambda step: (lengths[steps[step]].max(), lengths[steps[step]].sum()), default=0)

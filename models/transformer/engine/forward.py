@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from models.transformer.backbone.packing import DECODERS, ENCODERS, block_diagonal_mask
+from models.transformer.backbone.packing import DECODERS, ENCODERS, block_diagonal_mask, causal_block_mask
 from models.transformer.data.batching import collate
 from models.transformer.data.tokenization import Encoded
 
@@ -96,9 +96,13 @@ def _pack(
         bounds = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32).to(device, non_blocking=True)
         longest = max(lengths)
         inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
-    elif encoder:
-        sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
-        inputs["attention_mask"] = block_diagonal_mask(
-            sequence, implementation == "flex_attention", next(backbone.parameters())
+        return inputs
+    flex = implementation == "flex_attention"
+    if encoder or flex:
+        sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device, non_blocking=True)
+        inputs["attention_mask"] = (
+            block_diagonal_mask(sequence, flex, next(backbone.parameters()))
+            if encoder
+            else causal_block_mask(backbone.config, sequence, max(lengths))
         )
     return inputs

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from battles.errors import BadInput
 from battles.progress import Progress
 from models.transformer.backbone.loading import LoadedBase
+from models.transformer.backbone.packing import pack_multiple
 from models.transformer.data.batching import training_steps
 from models.transformer.data.tokenization import Encoded
 from models.transformer.engine import checkpoint, distributed, fsdp, out_of_memory
@@ -59,7 +60,7 @@ def train(
     once.
     """
     torch.manual_seed(seed)  # dropout
-    schedule = make_schedule(encoded, base.settings, seed)
+    schedule = make_schedule(encoded, base.settings, seed, packed=bool(pack_multiple(base.model, base.settings)))
     ends = np.cumsum([len(steps) for steps in schedule])
     optimization = _Optimization(base, int(ends[-1]))
     accelerator, trained = optimization.accelerator, optimization.trained
@@ -242,20 +243,22 @@ def count_steps(rows: int, settings: Transformer) -> int:
     return settings.epochs * math.ceil(shown / settings.batch_size)
 
 
-def make_schedule(encoded: Encoded, settings: Transformer, seed: int) -> list[list[Step]]:
+def make_schedule(encoded: Encoded, settings: Transformer, seed: int, packed: bool = False) -> list[list[Step]]:
     """The steps of every epoch, drawn from the seed beforehand, so that a resumed training finds them again."""
     generator = np.random.default_rng(seed)
-    return [list(_epoch(encoded, settings, epoch, generator)) for epoch in range(settings.epochs)]
+    return [list(_epoch(encoded, settings, epoch, generator, packed)) for epoch in range(settings.epochs)]
 
 
-def _epoch(encoded: Encoded, settings: Transformer, epoch: int, generator: np.random.Generator) -> Iterator[Step]:
+def _epoch(
+    encoded: Encoded, settings: Transformer, epoch: int, generator: np.random.Generator, packed: bool
+) -> Iterator[Step]:
     rows = len(encoded)
     if settings.swap_training == "both":
-        for step in training_steps(np.tile(encoded.lengths, 2), settings.batch_size, generator):
+        for step in training_steps(np.tile(encoded.lengths, 2), settings.batch_size, generator, packed):
             yield step % rows, step >= rows
         return
     # The same coin for a battle in every epoch, turned over each time: two epochs show both orders.
     coin = np.random.default_rng(settings.seed).random(rows) < 0.5
     shown = coin ^ bool(epoch % 2) if settings.swap_training == "alternate" else np.zeros(rows, dtype=bool)
-    for step in training_steps(encoded.lengths, settings.batch_size, generator):
+    for step in training_steps(encoded.lengths, settings.batch_size, generator, packed):
         yield step, shown[step]

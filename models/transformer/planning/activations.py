@@ -23,6 +23,7 @@ from models.transformer.backbone.precision import quantised_layers
 # What the model is told beside causality: nothing, which tokens are padding, or what lies between two of a pack.
 Mask = Literal["none", "padding", "pack"]
 FLASH, MASKED, UNMASKED = "memory_of_flash", "memory_of_sdpa", "memory_of_sdpa_without_a_mask"
+REPEATED = "memory_of_sdpa_on_repeated_keys"
 
 
 class _Alive(TorchDispatchMode):
@@ -110,6 +111,7 @@ def _sdpa(module: Any, query: Any, key: Any, value: Any, mask: Any, **_: Any) ->
 
 AttentionInterface.register(FLASH, _flash)
 AttentionInterface.register(MASKED, _sdpa)
+AttentionInterface.register(REPEATED, _sdpa)
 # Without numbers to look at transformers would make sdpa a mask; it makes none for a name that it knows no mask of.
 AttentionInterface.register(UNMASKED, sdpa_attention_forward)
 AttentionMaskInterface.register(MASKED, sdpa_mask)

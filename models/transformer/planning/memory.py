@@ -22,6 +22,7 @@ from typing import Any
 
 from models.transformer.backbone import meta_device
 from models.transformer.backbone.adapters import Model
+from models.transformer.backbone.attention import repeats_keys
 from models.transformer.backbone.device import DeviceSpec
 from models.transformer.backbone.packing import DECODERS, ENCODERS, pack_padding_multiple
 from models.transformer.backbone.precision import DTYPES, NF4_BLOCK, quantised_layers
@@ -165,4 +166,6 @@ def _stand_in(attention: str, spec: DeviceSpec, mask: activations.Mask) -> str:
         return attention
     if spec.kind == "cpu":
         return activations.UNMASKED
-    return activations.FLASH if mask == "none" else activations.MASKED
+    if mask != "none":
+        return activations.MASKED
+    return activations.REPEATED if repeats_keys(attention, spec) else activations.FLASH

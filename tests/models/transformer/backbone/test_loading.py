@@ -5,9 +5,15 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from peft.tuners.lora import LoraLayer
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from models.transformer.backbone import loading
+from models.transformer.backbone.attention import repeat_keys, repeats_keys
+from models.transformer.backbone.device import DeviceSpec, device_spec
 from models.transformer.backbone.pretrained import load_tokenizer
-from models.transformer.settings import Transformer
+from models.transformer.planning.preflight import resolve
+from models.transformer.settings import Lora, Transformer
 from tests.models.transformer.checkpoints import ARCHITECTURES, load, settings
 
 CPU = torch.device("cpu")
@@ -142,3 +148,80 @@ def test_a_quantised_model_keeps_its_embedding_table_narrow_and_its_stream_wide(
     norms = [p for key, p in narrow.named_parameters() if "norm" in key]
     assert norms
     assert all(p.dtype == torch.float32 for p in norms)
+
+
+def test_weights_go_straight_to_the_card(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a place transformers loads into the host's memory, each process its own copy."""
+    asked: list[dict[str, Any]] = []
+    real = AutoModelForSequenceClassification.from_pretrained
+
+    def spy(*arguments: Any, device_map: Any = None, **options: Any) -> Any:
+        asked.append(device_map)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(AutoModelForSequenceClassification, "from_pretrained", spy)
+    monkeypatch.setattr(loading, "device_spec", lambda device: device_spec(CPU))
+    for name in ("roberta", "llama"):
+        base = resolve(settings(checkpoints[name]), device_spec(CPU))
+        loading.load(base, 1, 1, torch.device("cuda", 1))
+        loading.load(base, 1, 1, torch.device("cuda", 1), on_device=False)  # to be sharded
+    assert asked == [{"": 1}, None, {"": 1}, None]
+
+
+def test_adapters_take_their_inputs_as_they_are(checkpoints: dict[str, Path]) -> None:
+    """In 16 bits PEFT's cast to fp32 would be undone by autocast, and kept for the backward pass."""
+    model = _load(settings(checkpoints["llama"], dtype="bfloat16", lora=Lora(rank=4, dropout=0.0))).train()
+    kept: list[torch.dtype] = []
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            for adapter in module.lora_A.values():
+                adapter.register_forward_pre_hook(lambda _, given: kept.append(given[0].dtype))
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_B" in key:
+                parameter.normal_(std=0.1)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(input_ids=IDS).logits
+        assert set(kept[: len(kept)]) == {torch.bfloat16}
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.cast_input_dtype_enabled = True
+        kept.clear()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model(input_ids=IDS).logits, found)
+    assert torch.float32 in kept
+    wide = _load(settings(checkpoints["llama"], dtype="float32"))
+    assert all(m.cast_input_dtype_enabled for m in wide.modules() if isinstance(m, LoraLayer))
+
+
+def test_before_ampere_keys_are_repeated_for_a_kernel_without_a_matrix(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t4 = DeviceSpec("Tesla T4", "cuda", 15 * 2**30, (7, 5), 65_536)
+    assert repeats_keys("sdpa", t4)
+    assert not repeats_keys("eager", t4)
+    assert not repeats_keys("sdpa", DeviceSpec("NVIDIA A100", "cuda", 40 * 2**30, (8, 0), 166_912))
+    assert not repeats_keys("sdpa", device_spec(CPU))
+    config = AutoConfig.for_model(
+        "llama", vocab_size=400, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=1, num_labels=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa").eval()
+    grouped: list[bool] = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(query: torch.Tensor, key: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        grouped.append(options.get("enable_gqa", False))
+        assert options.get("attn_mask") is None
+        assert (query.shape[1] == key.shape[1]) != grouped[-1]
+        return real(query, key, *others, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    with torch.no_grad():
+        before = model(input_ids=IDS).logits
+        assert grouped == [True] * 2
+        repeat_keys(model)
+        after = model(input_ids=IDS).logits
+    assert grouped == [True] * 2 + [False] * 2
+    assert (before - after).abs().max() < 1e-6

@@ -91,3 +91,17 @@ def test_collating_pads_on_the_right_and_exchanges_the_swapped_rows() -> None:
         [1001, 1002, 90, 1003, 0, 1, 1004, 7, 7],
     ]
     assert batch["attention_mask"].tolist() == [[1] * 9, [1] * 7 + [0, 0]]
+
+
+def test_packed_steps_are_of_mixed_lengths_and_need_fewer_packs() -> None:
+    lengths = np.clip(np.random.default_rng(0).lognormal(6.2, 1.0, 4000).astype(np.int64), 16, 2048)
+
+    def micro_batches(packed: bool) -> float:
+        steps = list(training_steps(lengths, 16, np.random.default_rng(1), packed))
+        assert np.array_equal(np.sort(np.concatenate(steps)), np.arange(4000))
+        assert lengths[steps[0]].max() == lengths.max()  # running out of memory shows at once
+        return float(np.mean([len(packs(lengths[step], 16384, 128)) for step in steps]))
+
+    assert micro_batches(True) < 1.1 < 1.2 < micro_batches(False)
+    waste = [computed_tokens(lengths[step], 128) / lengths[step].sum() for step in [np.arange(16), np.arange(16, 32)]]
+    assert max(waste) < 1.02

@@ -189,7 +189,7 @@ def test_packing_is_chosen_where_the_attention_can_leave_out_what_lies_between(c
         ("sdpa", "packed", 1),
         ("flash_attention_2", "auto", 1),
         ("flash_attention_2", "padded", 0),
-        ("flex_attention", "auto", 1024),
+        ("flex_attention", "auto", 128),
         ("flex_attention", "padded", 0),
     ):
         model.config._attn_implementation = attention
@@ -203,3 +203,48 @@ def test_packing_is_refused_where_it_is_not_known_to_be_right(checkpoints: dict[
     assert not pack_multiple(model, settings(checkpoints["llama"]))
     with pytest.raises(BadInput, match=r"batching: packed, but .* is of type deberta-v2"):
         pack_multiple(model, settings(checkpoints["llama"], batching="packed"))
+
+
+def test_one_mask_serves_all_layers_where_the_window_hides_nothing(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else transformers makes one for each kind of layer, of positions that it fetches from the device."""
+    model, encoded, pad = _loaded(settings(checkpoints["gemma2"]))
+    packed, _, _ = _loaded(settings(checkpoints["gemma2"], attention="flex_attention"))
+    bare = packed.get_base_model().model
+    assert set(bare.config.layer_types) == {"sliding_attention", "full_attention"}
+    masks: list[int] = []
+    for layer in bare.layers:
+        layer.register_forward_pre_hook(
+            lambda _, given, options: masks.append(id(options["attention_mask"])), with_kwargs=True
+        )
+    longest = int(encoded.lengths[ROWS].max())
+    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
+        alone = _one_by_one(model, encoded)
+        for window, kinds in ((longest + 128, 1), (longest // 3, 2)):
+            masks.clear()
+            for one in (model.get_base_model(), packed.get_base_model()):
+                one.config.sliding_window = window
+                for layer in one.model.layers:
+                    if layer.self_attn.sliding_window is not None:
+                        layer.self_attn.sliding_window = window
+            found = forward(packed, encoded, ROWS, SWAPPED, pad, 128)
+            assert len(set(masks)) == kinds
+            if window > longest:
+                assert (found - alone).abs().max() < 1e-5
+            else:
+                assert (found - _one_by_one(model, encoded)).abs().max() < 1e-5
+                assert (found - alone).abs().max() > 1e-4
+
+
+def test_torch_does_not_fall_back_to_dense_attention_in_silence(checkpoints: dict[str, Path]) -> None:
+    model, _, _ = _loaded(settings(checkpoints["llama"]))
+    model.config._attn_implementation = "flex_attention"
+    settings_of = settings(checkpoints["llama"], tokens_per_batch=16384)
+    names = ("automatic_dynamic_shapes", "recompile_limit", "accumulated_recompile_limit")
+    kept = {name: getattr(torch._dynamo.config, name) for name in (*names, "fail_on_recompile_limit_hit")}
+    with torch._dynamo.config.patch(**kept):
+        assert pack_multiple(model, settings_of) == 128
+        assert torch._dynamo.config.fail_on_recompile_limit_hit
+        # 128 lengths, each with and without gradients and in inference mode.
+        assert torch._dynamo.config.accumulated_recompile_limit > torch._dynamo.config.recompile_limit > 3 * 128

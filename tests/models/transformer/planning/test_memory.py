@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,8 @@ def test_masks_cost_what_repeated_keys_cost_on_a_card(small: dict[str, Path]) ->
     padded = step()
     assert step(batching="packed") > padded
     assert step(attention="flex_attention") == pytest.approx(padded, rel=0.01)  # packed, and no matrix
+    turing = replace(SERVER, capability=(7, 5))  # there they are repeated without a mask too
+    assert memory.estimate(base, config, turing).step > padded
 
 
 def test_gemma_2_9b_in_nf4_trains_2048_tokens_in_14_gb() -> None:

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from battles.errors import BadInput
-from models.transformer.backbone import attention
+from models.transformer.backbone import attention, device
 from models.transformer.backbone.device import DeviceSpec, device_spec
 from models.transformer.planning.preflight import resolve, resolve_for_training
 from models.transformer.settings import Lora, Transformer
@@ -160,3 +160,32 @@ def test_quantization_is_chosen_by_what_fits() -> None:
     assert [chosen.quantization for chosen in found] == ["nf4", "none", "none"]
     assert [chosen.dtype for chosen in found] == ["float16", "bfloat16", "float32"]
     assert resolve(base.model_copy(update={"lora": None}), small, few).quantization == "none"
+
+
+def test_without_a_compiler_flex_attention_is_passed_over_and_that_is_said(
+    checkpoints: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slim = replace(A100, cannot_compile="Python.h (python3.11-dev)")
+    assert resolve(settings(checkpoints["llama"]), slim).attention == "sdpa"
+    assert resolve(settings(checkpoints["gemma2"]), slim).attention == "eager"
+    assert "attention: eager, as flex_attention needs Python.h (python3.11-dev), which is" in capsys.readouterr().out
+    with pytest.raises(BadInput, match=r"attention: flex_attention needs Python.h \(python3.11-dev\); install it"):
+        resolve(settings(checkpoints["llama"], attention="flex_attention"), slim)
+
+
+def test_what_triton_needs_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    assert device.missing_for_triton() == "triton"
+    monkeypatch.setattr(device, "find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert device.missing_for_triton() == "a C compiler (gcc or clang)"
+    compiler = tmp_path / "gcc"
+    compiler.touch(mode=0o755)
+    monkeypatch.setattr(device.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert str(device.missing_for_triton()).startswith("Python.h (python3.")
+    (tmp_path / "Python.h").touch()
+    assert device.missing_for_triton() is None
+    compiler.unlink()
+    monkeypatch.setenv("CC", "/opt/cc")
+    assert device.missing_for_triton() is None
