@@ -1,5 +1,7 @@
 """Typed params of this package; every section of params.yaml derives from `Section`."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_SEED = 2**32 - 1
@@ -26,6 +28,11 @@ class Prepare(Section):
         ge=0,
         le=MAX_SEED,
         description="Seed of the shuffle before the split, 0 to 2^32 - 1. Another seed gives another split.",
+    )
+    ties: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Whether a battle can end in a tie. Where none can there are two classes, and the probability of a "
+        "tie is 0. auto: ties are possible, unless none of 200 or more voted battles is one.",
     )
 
 

@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 
 from battles.errors import BadInput
 from oof.metrics import log_loss
-from oof.probabilities import log_probabilities, softmax
+from oof.probabilities import class_count, log_probabilities, softmax
 
 # Nats ahead of the next base. Of two fine-tuned language models one is ahead by 0.01, and by 0.11 of TF-IDF.
 AHEAD = 0.1
@@ -31,7 +31,8 @@ def sharpening(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     It is the inverse of the temperature of Guo et al. (2017, section 4.2).
     """
-    logs = log_probabilities(probabilities)
+    # A class without any probability stays without.
+    logs = log_probabilities(probabilities)[:, : class_count(probabilities)]
     result = minimize_scalar(lambda factor: log_loss(softmax(factor * logs), labels), bounds=(0.1, 5), method="bounded")
     return float(result.x)
 

@@ -24,12 +24,13 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """F1 score averaged over the three classes; a class neither voted nor predicted counts as 0."""
+    """F1 score averaged over the classes; one neither voted nor predicted counts as 0, if it has any probability."""
     predicted = probabilities.argmax(axis=1)
     counts = np.zeros((CLASSES, CLASSES))
     np.add.at(counts, (labels, predicted), 1)
     sizes = counts.sum(axis=0) + counts.sum(axis=1)
-    return float((2 * counts.diagonal() / np.maximum(sizes, 1)).mean())
+    possible = (sizes > 0) | (probabilities > 0).any(axis=0)
+    return float((2 * counts.diagonal() / np.maximum(sizes, 1))[possible].mean())
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

@@ -53,6 +53,8 @@ def reliability(tables: Mapping[str, pd.DataFrame], ece: Mapping[str, float]) ->
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
         for number, (label, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
             part = table[table["class"] == number]
+            if part.empty:  # no ties
+                continue
             axes.errorbar(
                 part["predicted"],
                 part["observed"],
@@ -142,7 +144,8 @@ def position(models: Mapping[str, Mapping[str, float | None]], votes: Mapping[st
 
 
 def confusion(counts: np.ndarray) -> Figure:
-    """Votes by predicted class: battles, and their share of the row's votes."""
+    """Votes by predicted class, as many classes as `counts` has: battles, and their share of the row's votes."""
+    names = CLASS_NAMES[: len(counts)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, (axes,) = panels(1, 1, WIDTH * 0.55, WIDTH * 0.42)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -151,8 +154,8 @@ def confusion(counts: np.ndarray) -> Figure:
         axes.text(
             predicted, vote, f"{count:,}\n{share:.0%}", ha="center", va="center", color="white" if share > 0.55 else INK
         )
-    axes.set_xticks(range(3), CLASS_NAMES)
-    axes.set_yticks(range(3), CLASS_NAMES)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="voted")
     axes.grid(visible=False)
     axes.tick_params(length=0)

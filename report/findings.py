@@ -10,6 +10,7 @@ import pandas as pd
 from battles.errors import BadInput
 from battles.schema import labels
 from oof.metrics import paired_standard_error, row_losses
+from oof.probabilities import class_count
 from oof.table import STACK
 from report import exploration
 from report.bias import base_position, verbosity, vote_position
@@ -25,12 +26,14 @@ MISTAKES = 20
 class Findings:
     """The report of a run; everything but the exploration is on the battles that every base and the stack cover.
 
-    models: figures of the stack and of each base. confusion, reliability: by the same names. position: by base, and
-    the votes'. appearances, pairings, win_rates: of all battles whose models are named.
+    classes: 2 where no battle can be a tie, else 3. models: figures of the stack and of each base. confusion,
+    reliability: by the same names. position: by base, and the votes'. appearances, pairings, win_rates: of all battles
+    whose models are named.
     """
 
     battles: int
     scored: int
+    classes: int
     models: Mapping[str, dict[str, Any]]
     confusion: Mapping[str, np.ndarray]
     reliability: Mapping[str, pd.DataFrame]
@@ -54,16 +57,18 @@ def find(inputs: Inputs) -> Findings:
     probabilities = {name: predictions.probabilities[rows] for name, predictions in tables.items()}
     stack = probabilities[STACK]
     bases = {name: values for name, values in probabilities.items() if name != STACK}
-    confusion = {name: confusion_matrix(values, votes) for name, values in probabilities.items()}
+    classes = class_count(stack)
+    confusion = {name: confusion_matrix(values, votes)[:classes, :classes] for name, values in probabilities.items()}
     models = {
         name: _figures(values, votes, groups)
-        | {"covered": int(tables[name].covered.sum()), "classes": class_scores(confusion[name])}
+        | {"covered": int(tables[name].covered.sum()), "classes": class_scores(confusion[name], classes)}
         for name, values in probabilities.items()
     }
     known = exploration.named(inputs.battles)
     return Findings(
         battles=len(rows),
         scored=int(rows.sum()),
+        classes=classes,
         models=models,
         confusion=confusion,
         reliability={name: reliability(values, votes) for name, values in probabilities.items()},
@@ -84,6 +89,7 @@ def to_json(inputs: Inputs, findings: Findings) -> dict[str, Any]:
         "run": inputs.run,
         "battles": findings.battles,
         "scored": findings.scored,
+        "classes": findings.classes,
         "models": {
             name: figures | {"confusion": findings.confusion[name].tolist()}
             for name, figures in findings.models.items()

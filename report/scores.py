@@ -97,13 +97,13 @@ def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
     return counts
 
 
-def class_scores(confusion: np.ndarray) -> dict[str, dict[str, float | int | None]]:
-    """Precision, recall, F1, votes and predictions of every class, by its winner column.
+def class_scores(confusion: np.ndarray, classes: int = CLASSES) -> dict[str, dict[str, float | int | None]]:
+    """Precision, recall, F1, votes and predictions of the first `classes` classes, by their winner columns.
 
     Precision is None for a class that is never predicted, recall for one without votes; F1 is then 0.
     """
     result: dict[str, dict[str, float | int | None]] = {}
-    for number, name in enumerate(WINNERS):
+    for number, name in enumerate(WINNERS[:classes]):
         hits, votes, predicted = (
             int(confusion[number, number]),
             int(confusion[number].sum()),

@@ -46,6 +46,14 @@ def top(findings: Findings, scores: dict[str, Any]) -> list[Html]:
             ]
         )
     ]
+    if findings.classes == 2:
+        parts.append(
+            paragraph(
+                "No battle of this run can be a tie: there are two classes, the probability of a tie is 0 everywhere, "
+                "and log loss is that of A against B, 0.6931 for one half each.",
+                "note",
+            )
+        )
     if findings.scored < findings.battles:
         parts.append(
             paragraph(
@@ -106,6 +114,7 @@ def _classes(findings: Findings) -> Html:
         for name, model in findings.models.items()
         for figures in (model["classes"],)
         for winner, label in zip(WINNERS, CLASS_NAMES, strict=True)
+        if winner in figures
     ]
     return table(["model", "class", "precision", "recall", "F1", "votes", "predicted"], rows, texts=2)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from oof.probabilities import class_count
 from report.scores import score, text_table, twins
 
 
@@ -42,6 +43,7 @@ def stack_metrics(
     return {
         "battles": battles,
         "covered": len(labels),
+        "classes": class_count(stacked),
         "bases": bases,
         "candidates": candidates,
         "leave_one_out": {name: dict(lost) for name, lost in leave_one_out.items()},
@@ -54,6 +56,11 @@ def summary(metrics: Mapping[str, Any], stack: str) -> str:
     shipped, nested = metrics["shipped"], metrics["candidates"][stack]
     everything = metrics["bases"] | metrics["candidates"]
     lines = [text_table(everything, shipped), _LEGEND]
+    if metrics["classes"] == 2:
+        lines.append(
+            f"two classes, no ties: accuracy {nested['accuracy']:.4f}, two-class log loss {nested['log_loss']:.4f} "
+            "(0.6931 for one half each)"
+        )
     if repeated := twins(everything, kept=(shipped,)):
         lines.append(
             f"not shown, as they repeat another: {', '.join(f'{name} = {of}' for name, of in repeated.items())}"

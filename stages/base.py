@@ -14,8 +14,10 @@ from oof.crossfit import CrossFit, crossfit, select_models
 from oof.model_store import ModelStore
 from oof.nested import cross_pairs, write_pairs
 from oof.saved_models import write_record
+from oof.table import MEAN
 from stages.base_run import BaseRun
 from stages.common import base_arguments, code_version, guarded, library_versions
+from stages.run_tables import possible
 
 
 def main() -> None:
@@ -33,12 +35,13 @@ def main() -> None:
             return
         store = run.store(replace=given.again)
         if given.pairs:
-            values = cross_pairs(run.data.folds, store, fit_jointly)
+            values = possible(given.run, {MEAN: cross_pairs(run.data.folds, store, fit_jointly)})[MEAN]
             write_pairs(run.data.paths.pairs(run.name), run.data.folds, values, {"base": run.name})
             return
         result = crossfit(run.data.folds, run.wanted, store, fit_jointly, refit)
     _record(run, store, result)
-    table.write(run.data.paths.predictions(run.name), run.data.folds, result.valid, _metadata(run, result))
+    predicted = possible(given.run, result.valid)
+    table.write(run.data.paths.predictions(run.name), run.data.folds, predicted, _metadata(run, result))
 
 
 def _record(run: BaseRun, store: ModelStore, result: CrossFit) -> None:

@@ -12,6 +12,7 @@ from oof.crossfit import predict_test, select_models
 from oof.model_store import Variants
 from stages.base_run import BaseRun
 from stages.common import base_arguments, guarded
+from stages.run_tables import possible
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
             variants = predict_test(jobs, store, predict_jointly)
     ids = run.data.test[ID].tolist()
     path = run.data.paths.test_predictions(run.name)
-    table.write_test(path, ids, variants, {**metadata, "test_of": test_of})
+    table.write_test(path, ids, possible(given.run, variants), {**metadata, "test_of": test_of})
     print(f"{run.name}: {len(ids)} test battles predicted by {test_of}")
 
 

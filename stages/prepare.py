@@ -8,14 +8,16 @@ from battles.folds import fold_hash, make_folds
 from battles.formats import AUTO
 from battles.paths import RunPaths
 from battles.reading import read_battles
-from battles.schema import ID, TEXTS, WINNERS, turns
+from battles.schema import ID, TEXTS, WINNERS, labels, turns
 from battles.settings import Prepare
+from battles.ties import TIE, can_tie
 from stages.common import guarded, has_test, parser, section, stamp
 from stages.input_files import source_hash, unchanged
 
 # The standard error of the log loss of so many battles is about 0.04, of the size of what a model gains over the shares
 # of the votes.
 MIN_BATTLES = 200
+NO_TIES = "classes: two, as no voted battle is a tie; the probability of a tie is 0 (else set prepare.ties=true)"
 
 
 def main() -> None:
@@ -45,12 +47,13 @@ def _prepare_train(run: str) -> None:
     with unchanged("TRAIN", source):
         train = read_battles(source["path"], voted=True, format=source.get("format", AUTO))
     folds = make_folds(train, settings.folds, settings.seed)
+    ties = can_tie(labels(train), settings.ties)
     test_ids = read_table(folder / "test.parquet", columns=[ID])[ID] if has_test(run) else None
 
     split = {"fold_hash": fold_hash(folds), "source_sha256": source_hash(source)}
     write_table(folder / "train.parquet", train, split)
-    write_table(folder / "folds.parquet", folds, split | settings.model_dump())
-    print(_summary(train, test_ids, folds))
+    write_table(folder / "folds.parquet", folds, split | settings.model_dump() | {"ties": ties})
+    print("\n".join([_summary(train, test_ids, folds), *_warnings(train, ties)]))
 
 
 def _summary(train: pd.DataFrame, test_ids: pd.Series | None, folds: pd.DataFrame) -> str:
@@ -69,18 +72,18 @@ def _summary(train: pd.DataFrame, test_ids: pd.Series | None, folds: pd.DataFram
             )
     sizes = np.bincount(folds["fold"])
     lines.append(f"folds: {len(sizes)} of {sizes.min()} to {sizes.max()} battles, hash {fold_hash(folds)}")
-    return "\n".join([*lines, *_warnings(train)])
+    return "\n".join(lines)
 
 
-def _warnings(train: pd.DataFrame) -> list[str]:
-    """What makes the training battles a poor base for probabilities, one line each."""
-    lines = []
+def _warnings(train: pd.DataFrame, ties: bool) -> list[str]:
+    """What is special of the classes, and what makes the battles a poor base for probabilities, one line each."""
+    lines = [] if ties else [NO_TIES]
     if len(train) < MIN_BATTLES:
         lines.append(
             f"warning: {len(train)} voted battles; from fewer than {MIN_BATTLES} hardly more than the shares of the "
             "votes can be learnt, and every reported score is noisy"
         )
-    missing = [name for name in WINNERS if not train[name].any()]
+    missing = [name for name in (WINNERS if ties else WINNERS[:TIE]) if not train[name].any()]
     if missing:
         lines.append(
             f"warning: no battle has the vote {' or '.join(missing)}; it will get a probability near 0, which costs "

@@ -13,6 +13,7 @@ from battles.folds import fold_hash
 from battles.paths import RunPaths
 from models.stacking.settings import STACK
 from oof.metrics import log_loss
+from oof.probabilities import without_ties
 from oof.table import Predictions
 from stages.common import stamp
 from stages.input_files import source_hash
@@ -30,6 +31,16 @@ def read_split(run: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name in ("train", "folds"):
         check_origin(paths.battles / f"{name}.parquet", {"source_sha256": source, "fold_hash": fold_hash(folds)})
     return train, folds
+
+
+def has_ties(run: str) -> bool:
+    """Whether a battle of the run can be a tie, as the prepare step found it; else there are two classes."""
+    return bool(read_metadata(RunPaths(run).battles / "folds.parquet").get("ties", True))
+
+
+def possible(run: str, variants: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A base's probabilities (…, 3), by variant, with nothing for a tie where there is none."""
+    return dict(variants) if has_ties(run) else {name: without_ties(values) for name, values in variants.items()}
 
 
 def read_unvoted(run: str, columns: list[str] | None = None) -> pd.DataFrame | None:

@@ -19,7 +19,7 @@ from oof import saved_models, table
 from oof.leakage import refuse_suspects
 from report.stack_metrics import StackResults, stack_metrics, summary
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
-from stages.run_tables import check_base_tables, read_split
+from stages.run_tables import check_base_tables, has_ties, read_split
 from stages.variables import given
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     check_base_tables(run, names, fold_hash(folds), test=False)
     votes = labels(battles)
     bases = {name: paths.predictions(name) for name in names}
-    training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes)
+    training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes, has_ties(run))
     for line in training.notes():
         print(f"stack: {line}")
     if stamp(run, "inputs")["table"] and not asked["allow_suspect"]:
@@ -53,7 +53,8 @@ def main() -> None:
         nested = stack(training.data, settings, database or trials, prefix, counter.add)
     seconds = time.perf_counter() - started
 
-    about: dict[str, Any] = {"bases": names, "settings": settings.model_dump(), **_of_predictions(paths, names)}
+    about: dict[str, Any] = {"bases": names, "settings": settings.model_dump(), "ties": training.data.ties}
+    about |= _of_predictions(paths, names)
     if not database:
         about["journal"] = journal.seal(trials)
     serialization.save(paths.stack, nested.final.models, nested.shipped, about)
@@ -96,7 +97,7 @@ def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: 
         STACK,
         {**training.seconds, **nested.seconds(), STACK: seconds},
     )
-    without = leave_one_out(training.probabilities, data.labels, data.folds, data.groups, settings)
+    without = leave_one_out(training.probabilities, data.labels, data.folds, data.groups, settings, data.ties)
     metrics = stack_metrics(results, len(training.covered), without, describe(nested))
     write_json(paths.oof / "metrics.json", metrics, sealed=True)
     print(summary(metrics, STACK))

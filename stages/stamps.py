@@ -53,10 +53,12 @@ def _add_bases(stamps: Stamps, sections: dict[str, Section], wanted: list[int] |
     teachers = config.teachers(sections)
     own = {"version": VERSIONS["sample"], **stamps["sample"]["settings"]}
     train = stamps["inputs"]["train"]
+    # Ties are taken out of what models predict: no model depends on whether there are any.
+    prepare = {key: value for key, value in stamps["prepare"]["settings"].items() if key != "ties"}
     battles = {
         "source": train["sha256"] or own,
         **({"format": train["format"]} if "format" in train else {}),
-        "prepare": {"version": VERSIONS["prepare"], **stamps["prepare"]["settings"]},
+        "prepare": {"version": VERSIONS["prepare"], **prepare},
     }
 
     def depends_on(name: str) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from battles.folds import fold_hash, split
 from battles.paths import RunPaths
 from battles.schema import ID, WINNERS
 from battles.settings import Prepare
+from battles.ties import can_tie
 from oof import external, table
 from oof.external import ExternalPredictions
 from oof.feature_leakage import implausible
+from oof.probabilities import without_ties
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
 from stages.input_files import unchanged
 
@@ -35,7 +37,7 @@ def main() -> None:
                 "if it was made without them, give ALLOW_SUSPECT=1"
             )
     folds = pd.DataFrame({ID: given.ids, "fold": numbers, "group": groups})
-    _write(paths, given, folds, source)
+    _write(paths, given, folds, source, can_tie(given.labels, settings.ties))
     origin = "new" if given.folds is None else "its own"
     print(
         f"table: {len(given.ids)} of {given.rows} rows are covered by all of {', '.join(given.probabilities)}; "
@@ -43,9 +45,11 @@ def main() -> None:
     )
 
 
-def _write(paths: RunPaths, given: ExternalPredictions, folds: pd.DataFrame, source: dict[str, Any]) -> None:
+def _write(
+    paths: RunPaths, given: ExternalPredictions, folds: pd.DataFrame, source: dict[str, Any], ties: bool
+) -> None:
     """Writes what the steps of a run of battles write: battles, folds, features and the table of each base."""
-    digest = {"fold_hash": fold_hash(folds), "source_sha256": source["sha256"]}
+    digest = {"fold_hash": fold_hash(folds), "source_sha256": source["sha256"], "ties": ties}
     votes = pd.DataFrame(np.eye(3, dtype=np.int64)[given.labels], columns=list(WINNERS))
     write_table(paths.battles / "train.parquet", pd.concat([given.ids.rename(ID), votes], axis=1), digest)
     write_table(paths.battles / "folds.parquet", folds, digest)
@@ -61,7 +65,8 @@ def _write(paths: RunPaths, given: ExternalPredictions, folds: pd.DataFrame, sou
         "inference_seconds": None,
     }
     for name, values in given.probabilities.items():
-        table.write(paths.predictions(name), folds, {table.MEAN: values}, {"base": name, **about})
+        variants = {table.MEAN: values if ties else without_ties(values)}
+        table.write(paths.predictions(name), folds, variants, {"base": name, **about})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from features.table import FEATURES, FeatureModel
 from models.base_kinds import base_settings, open_saved
 from models.stacking import inputs, serialization
 from oof.model_store import Variants
-from oof.probabilities import softmax
+from oof.probabilities import softmax, without_ties
 from oof.saved_models import RECORD, SavedBase, read_record
 from submission.table import build
 
@@ -52,6 +52,7 @@ class Predictor:
             )
         self.threads: int = about["threads"]
         self.names: list[str] = about["bases"]
+        self.ties: bool = about.get("ties", True)
         self.bases: dict[str, SavedBase] = {}
         for name in self.names:
             self._check_same(about["saved"][name], self.folder / name / RECORD)
@@ -82,7 +83,8 @@ class Predictor:
         """The predictions of one base, (battles, 3) by variant."""
         base = self.bases[name]
         first = base.folder / next(iter(base.models))
-        return base.predict(open_saved(name, self.settings(name), battles, first))
+        variants = base.predict(open_saved(name, self.settings(name), battles, first))
+        return variants if self.ties else {variant: without_ties(values) for variant, values in variants.items()}
 
     def settings(self, name: str) -> Section:
         """The settings of a base, its backbone where it is now."""

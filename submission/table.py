@@ -8,7 +8,8 @@ import pandas as pd
 
 from battles.errors import BadInput, plain
 from battles.files import atomic
-from battles.schema import CLASSES, ID, WINNERS
+from battles.schema import ID, WINNERS
+from oof.probabilities import class_count
 
 # The competition's bounds: no probability below, no sum further from 1. Not the floors of `oof`, which only keep
 # logarithms finite.
@@ -20,10 +21,13 @@ def build(ids: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
     """The table `id,winner_model_a,winner_model_b,winner_tie` of (rows, 3) probabilities on the simplex.
 
     Each row is mixed with as little of the uniform distribution as lifts every value over 1e-6: a vote that was
-    called impossible costs 13.8 nats then, not infinitely many. Raises BadInput as `check` does.
+    called impossible costs 13.8 nats then, not infinitely many. Without any tie (`oof.probabilities.without_ties`) ties
+    stay 0. Raises BadInput as `check` does.
     """
     floor = 1.01 * SMALLEST
-    mixed = floor + (1 - CLASSES * floor) * np.asarray(probabilities, dtype=np.float64)
+    mixed = np.array(probabilities, dtype=np.float64)
+    classes = class_count(mixed)
+    mixed[:, :classes] = floor + (1 - classes * floor) * mixed[:, :classes]
     table = pd.DataFrame({ID: pd.Series(list(ids), dtype="str")})
     table[list(WINNERS)] = mixed
     check(table, ids)
@@ -32,7 +36,7 @@ def build(ids: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
 
 def check(table: pd.DataFrame, ids: Sequence[str]) -> None:
     """Raises BadInput unless the table has the competition's columns, just these ids in this order, and every
-    row finite, inside [1e-6, 1] and summing to 1 within 1e-6."""
+    row finite, inside [1e-6, 1] and summing to 1 within 1e-6. Ties may be 0 if they are so in all rows."""
     expected = [ID, *WINNERS]
     if list(table.columns) != expected:
         raise BadInput(f"submission: columns are {plain(list(table.columns))}, the competition's are {expected}")
@@ -45,7 +49,9 @@ def check(table: pd.DataFrame, ids: Sequence[str]) -> None:
                 f"submission: row {row} has id {plain(have)}, the test file has {plain(want)} there; keep its order"
             )
     values = table[list(WINNERS)].to_numpy(dtype=np.float64)
-    good = np.isfinite(values).all(axis=1) & (values >= SMALLEST).all(axis=1) & (values <= 1).all(axis=1)
+    floored = values[:, : class_count(values)]
+    good = np.isfinite(values).all(axis=1) & (floored >= SMALLEST).all(axis=1) & (values >= 0).all(axis=1)
+    good &= (values <= 1).all(axis=1)
     good &= np.abs(values.sum(axis=1) - 1) <= TOLERANCE
     if not good.all():
         row = int(np.flatnonzero(~good)[0])

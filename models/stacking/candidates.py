@@ -9,6 +9,7 @@ import numpy as np
 
 from models.stacking import blend
 from models.stacking.boosters import InitScore, fit_booster
+from models.stacking.contrasts import to_logs
 from models.stacking.inner_cv import Fit, MetaModel, cross_fitted
 from models.stacking.level1_data import Level1Data
 from models.stacking.logistic import Regression, choose_strength
@@ -17,7 +18,7 @@ from models.stacking.mixture import WEIGHTS, WEIGHTS_WITHOUT_FEATURES, Mixture, 
 from models.stacking.residual_booster import Design
 from models.stacking.selection import choose
 from models.stacking.settings import AVERAGE, MIX, Stack
-from models.stacking.smoothing import few_votes, smooth, smoothed, smoothed_fit
+from models.stacking.smoothing import few_votes, smoothed, smoothed_fit, smoothed_logits
 from models.stacking.studies import StudyPlace
 from models.stacking.symmetry import has_position_effect
 from models.stacking.tuning import Tuned
@@ -62,13 +63,13 @@ class CandidateSet:
 
     def fit(self, name: str, fit: Fit) -> None:
         """Adds a candidate that one call fits, cross-fitted on the inner folds."""
-        self.fits[name] = fit = smoothed_fit(fit)
+        self.fits[name] = fit = smoothed_fit(fit, self.data.ties)
         self._keep(name, fit(self.data.meta, self.data.labels), cross_fitted(fit, self.data))
 
     def add(self, name: str, model: MetaModel, inner: np.ndarray) -> None:
         """Adds a fitted candidate with its out-of-fold logits (n, 3)."""
-        labels = self.data.labels
-        self._keep(name, smoothed(model, labels), smooth(inner, len(labels)) if few_votes(labels) else inner)
+        labels, ties = self.data.labels, self.data.ties
+        self._keep(name, smoothed(model, labels, ties), smoothed_logits(inner, labels, ties))
 
     def _keep(self, name: str, model: MetaModel, inner: np.ndarray) -> None:
         self.models[name], self.inner[name] = model, centred(inner)
@@ -94,7 +95,7 @@ def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
     # A booster's inner loss is the lowest of many trials on these folds, and the average has no fitted weights that
     # would discount it: both enter the choice through the mix only.
     honest = {name: values for name, values in losses.items() if name not in (*tuned, AVERAGE)}
-    unvalidated = "prior" if few_votes(data.labels) else "blend"
+    unvalidated = "prior" if few_votes(data.labels, data.ties) else "blend"
     chosen = choose(honest, data.groups) if tuned else unvalidated
     means = {name: float(values.mean()) for name, values in losses.items()}
     return Fitted(candidates.models, chosen, means, candidates.seconds, tuned, symmetric)
@@ -135,7 +136,7 @@ def _add_boosters(candidates: CandidateSet, settings: Stack, place: StudyPlace) 
         booster, outcome = fit_booster(init_score, design, data, settings, place, STUDIES[name])
         if outcome is not None:
             tuned[name] = outcome
-        candidates.add(name, booster, candidates.inner[margin] if outcome is None else np.log(outcome.probabilities))
+        candidates.add(name, booster, candidates.inner[margin] if outcome is None else to_logs(outcome.probabilities))
     return symmetric, tuned
 
 

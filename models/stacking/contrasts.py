@@ -10,6 +10,11 @@ import numpy as np
 UNDERFLOW = 1e-300
 
 
+def to_logs(probabilities: np.ndarray) -> np.ndarray:
+    """Their logarithms, finite also where one is 0."""
+    return np.log(np.maximum(probabilities, UNDERFLOW))
+
+
 def to_logits(lead: np.ndarray, tie: np.ndarray) -> np.ndarray:
     """Centred logits (n, 3) of the lead (n,) of A over B and the tie (n,) against the mean of A and B."""
     return np.column_stack([lead / 2 - tie / 3, -lead / 2 - tie / 3, 2 * tie / 3])

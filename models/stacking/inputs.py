@@ -49,19 +49,21 @@ class TrainingInputs:
                 f"warning: {len(self.data)} battles are too few to tell good models from lucky ones; below "
                 f"{MINIMUM_BATTLES} the prior ships unless a model leads it by two standard errors"
             )
-        votes = np.bincount(self.data.labels, minlength=CLASSES)
-        if missing := [name for name, count in zip(WINNERS, votes, strict=True) if not count]:
+        votes = np.bincount(self.data.labels, minlength=CLASSES)[: CLASSES if self.data.ties else CLASSES - 1]
+        if not self.data.ties:
+            lines.append("two classes: no battle can be a tie, whose probability is 0; log loss is that of A against B")
+        if missing := [name for name, count in zip(WINNERS, votes, strict=False) if not count]:
             lines.append(
                 f"warning: no battle has the vote {' or '.join(missing)}; its probability is a guess of about "
-                f"1 in {len(self.data) + CLASSES} (additive smoothing)"
+                f"1 in {len(self.data) + len(votes)} (additive smoothing)"
             )
         return lines
 
 
 def training_inputs(
-    bases: Mapping[str, Path], features: Path, folds: pd.DataFrame, labels: np.ndarray
+    bases: Mapping[str, Path], features: Path, folds: pd.DataFrame, labels: np.ndarray, ties: bool = True
 ) -> TrainingInputs:
-    """The inputs of a run; `labels` are the votes of all battles in the fold table's order.
+    """The inputs of a run; `labels` are the votes of all battles in the fold table's order, `ties` as in `Level1Data`.
 
     Raises BadInput for a broken table, another split, features of other battles, and when no battle is covered.
     """
@@ -74,7 +76,11 @@ def training_inputs(
     probabilities = {name: base.probabilities[covered] for name, base in tables.items()}
     kept = folds[covered]
     data = Level1Data(
-        _meta(tables, columns, swap, covered), labels[covered], kept["fold"].to_numpy(), kept["group"].to_numpy()
+        _meta(tables, columns, swap, covered),
+        labels[covered],
+        kept["fold"].to_numpy(),
+        kept["group"].to_numpy(),
+        ties,
     )
     return TrainingInputs(data, probabilities, covered, _seconds(tables))
 

@@ -14,13 +14,14 @@ class Level1Data:
 
     meta: the inputs. labels (n,): votes, 0 for A, 1 for B, 2 for a tie. folds (n,): ids of the fold table.
     groups (n,): battles of one group (a shared prompt) are not independent, which standard errors account for; None if
-    all are independent. Raises ValueError when the lengths differ.
+    all are independent. ties: whether a battle can end in one. Raises ValueError when the lengths differ.
     """
 
     meta: Meta
     labels: np.ndarray
     folds: np.ndarray
     groups: np.ndarray | None = None
+    ties: bool = True
 
     def __post_init__(self) -> None:
         lengths = {len(part) for part in (self.meta, self.labels, self.folds, self.groups) if part is not None}
@@ -37,7 +38,7 @@ class Level1Data:
     def rows(self, index: np.ndarray) -> "Level1Data":
         """The battles at `index` (numbers or mask)."""
         groups = None if self.groups is None else self.groups[index]
-        return Level1Data(self.meta.rows(index), self.labels[index], self.folds[index], groups)
+        return Level1Data(self.meta.rows(index), self.labels[index], self.folds[index], groups, self.ties)
 
     def splits(self, folds: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, "Level1Data", "Level1Data"]]:
         """For each fold, or each of `folds`: the mask (n,) of its battles, the battles outside of it, and its own."""

@@ -16,6 +16,7 @@ from models.stacking.logistic import Regression
 from models.stacking.mixture import Mixture
 from models.stacking.residual_booster import Design, Residual
 from models.stacking.smoothing import Smoothed
+from models.stacking.two_classes import WithoutTie
 
 MANIFEST = "stack.json"
 _FIX = "run `make stack` again"
@@ -90,6 +91,8 @@ def _describe(
         case Smoothed():
             inside = _describe(model.model, models, directory, name, written)
             return {"kind": "smoothed", "rows": model.rows, "model": inside}
+        case WithoutTie():
+            return {"kind": "without_tie", "model": _describe(model.model, models, directory, name, written)}
     raise TypeError(f"cannot save a {type(model).__name__}")
 
 
@@ -112,6 +115,8 @@ def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: 
             return Mixture(members, np.array(value["weights"]), np.array(value["bias"]))
         case "smoothed":
             return Smoothed(_restore(described, value["model"], directory), value["rows"])
+        case "without_tie":
+            return WithoutTie(_restore(described, value["model"], directory))
     raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; {_FIX}")
 
 

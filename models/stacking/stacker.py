@@ -103,15 +103,17 @@ def leave_one_out(
     folds: np.ndarray,
     groups: np.ndarray | None,
     settings: Stack,
+    ties: bool = True,
 ) -> dict[str, dict[str, float]]:
     """Base → the rise of the optimal blend's out-of-fold log loss without it, and its standard error; {} for one base.
 
-    probabilities: base → (n, 3); labels, folds and groups (n,). The blend stands for the stacker, which would have to
-    be tuned once more for every base. The keys are `change`, above 0 where the base helps, and `standard_error`.
+    probabilities: base → (n, 3); labels, folds, groups (n,) and `ties` as in `Level1Data`. The blend stands for the
+    stacker, which would have to be tuned once more for every base. The keys are `change`, above 0 where the base helps,
+    and `standard_error`.
     """
     if len(probabilities) < 2:
         return {}
-    fit_blend = smoothed_fit(partial(optimal_blend, symmetric=settings.symmetric is True))
+    fit_blend = smoothed_fit(partial(optimal_blend, symmetric=settings.symmetric is True), ties)
 
     def losses(bases: Mapping[str, np.ndarray]) -> np.ndarray:
         return row_losses(softmax(cross_fitted(fit_blend, Level1Data(make_meta(bases), labels, folds))), labels)

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from battles.files import content_hash
 from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv
+from models.stacking.contrasts import to_logs
 from models.stacking.residual_booster import Recipe, fixed_params
 from models.stacking.settings import Stack
 from models.stacking.studies import DECIMALS, StudySpec, annotate, finished, open_study, value
@@ -119,7 +120,7 @@ def tune(
         if curve is None or compared < len(inner):
             curve = boost_cv(inner, fixed | trial.params, settings.rounds, settings.patience)
         recipes.append(Recipe({**fixed, **trial.params, "seed": settings.seed + place}, curve.rounds))
-        logs.append(np.log(curve.probabilities))
+        logs.append(to_logs(curve.probabilities))
     annotate(study)
     return Tuned(recipes, value(best[0]), softmax(np.mean(logs, axis=0)))
 

@@ -22,8 +22,11 @@ def test_figures_equal_scikit_learns(predicted: tuple[np.ndarray, np.ndarray]) -
 
 
 def test_a_class_nobody_predicts_counts_as_zero() -> None:
-    probabilities = np.tile([0.8, 0.2, 0.0], (4, 1))
+    probabilities = np.tile([0.7, 0.2, 0.1], (4, 1))
     assert metrics.macro_f1(probabilities, np.array([0, 0, 1, 1])) == pytest.approx((2 * 2 / 6 + 0 + 0) / 3)
+    # A tie that is impossible is no class.
+    probabilities = np.tile([0.8, 0.2, 0.0], (4, 1))
+    assert metrics.macro_f1(probabilities, np.array([0, 0, 1, 1])) == pytest.approx((2 * 2 / 6 + 0) / 2)
 
 
 def test_calibration_error_equals_a_slow_reference(predicted: tuple[np.ndarray, np.ndarray]) -> None:

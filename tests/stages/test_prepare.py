@@ -147,10 +147,28 @@ def test_few_battles_and_a_class_without_a_vote_are_said(folder: Path, capsys: p
     inputs("train.csv", "test.csv")
     run()
     assert "warning" not in capsys.readouterr().out
-    train[train["winner_tie"] == 0].to_csv("train.csv", index=False)
+    train[train["winner_model_b"] == 0].to_csv("train.csv", index=False)
     inputs("train.csv", "test.csv")
     run()
-    assert "warning: no battle has the vote winner_tie;" in capsys.readouterr().out
+    assert "warning: no battle has the vote winner_model_b;" in capsys.readouterr().out
+
+
+def test_two_classes_are_said_and_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = generate(Sample(train=300, test=10, seed=2)).train
+    train[train["winner_tie"] == 0].to_csv("train.csv", index=False)
+    inputs("train.csv", "test.csv")
+    for asked, ties in (("auto", len(train[train["winner_tie"] == 0]) < 200), (False, False), (True, True)):
+        stamp("prepare", {"settings": Prepare(folds=4, ties=asked).model_dump(), "hash": "p"})
+        run()
+        out = capsys.readouterr().out
+        assert ("classes: two, as no voted battle is a tie" in out) == (not ties)
+        assert ("warning: no battle has the vote winner_tie" in out) == ties
+        assert read_metadata(folder / "folds.parquet")["ties"] is ties
+    train.to_csv("train.csv", index=False)
+    inputs("train.csv", "test.csv")
+    stamp("prepare", {"settings": Prepare(folds=4, ties=False).model_dump(), "hash": "p"})
+    with pytest.raises(BadInput, match=r"^prepare\.ties: false, but \d+ of 300 voted battles are ties"):
+        prepare.main()
 
 
 @pytest.mark.parametrize(("file", "variable"), [("train.csv", "TRAIN"), ("test.csv", "TEST")])

@@ -22,6 +22,16 @@ def test_certain_rows_are_lifted_off_zero_and_keep_their_order(tmp_path: Path) -
     check(again, ["007", "x,1"])
 
 
+def test_where_no_battle_can_be_a_tie_the_tie_stays_zero() -> None:
+    values = np.array([[1.0, 0.0, 0.0], [0.4, 0.6, 0.0]])
+    table = build(["1", "2"], values)
+    assert table["winner_tie"].tolist() == [0.0, 0.0]
+    assert table["winner_model_b"].min() >= SMALLEST
+    np.testing.assert_allclose(table.iloc[:, 1:].to_numpy(), values, atol=1e-5)
+    with pytest.raises(BadInput, match=r"row 1 \(id 1\)"):  # a single row's zero is a tie called impossible
+        check(table.assign(winner_tie=[0.0, 0.1], winner_model_b=[1 - table["winner_model_a"][0], 0.5]), ["1", "2"])
+
+
 def changed(**columns: list[float] | list[str]) -> pd.DataFrame:
     return build(["1", "2"], np.full((2, 3), 1 / 3)).assign(**columns)
 
