@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
-VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES
+VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES FROM MESSAGE KERNEL RUNS
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -26,6 +26,8 @@ PY := .venv/bin/python
 LAUNCH ?= $(if $(filter-out 1,$(NPROC)),$(PY) -m torch.distributed.run --standalone --nproc-per-node $(NPROC) -m --,$(PY) -m)
 # What runs on a run's files, besides oof-<base>; only these read params.yaml.
 PIPELINE := submission oof stack report features prepare plan verify
+# What works without a run's lock and makes no file of a run's steps.
+ALONE := params dashboard predict bundle data submit compare
 
 # ---------------------------------------------------------------- set-up
 
@@ -46,6 +48,9 @@ help:
 	@echo 'make verify       every hash, the submission and the nested log loss of a run, computed again from its files'
 	@echo 'make predict RUN=name BATTLES=file    battles predicted by a finished run: submission/<run>/predictions.csv or OUT=file'
 	@echo 'make bundle RUN=name [OWNER=you]      what a Kaggle notebook without internet needs: submission/<run>/bundle/'
+	@echo 'make data         train.csv and test.csv into data/; COMPETITION=lmsys-chatbot-arena|llm-classification-finetuning FROM=kaggle|huggingface'
+	@echo 'make submit RUN=name MESSAGE=text     checks the submission and hands it to Kaggle; KERNEL=you/notebook/version: that one'
+	@echo 'make compare RUNS=one,two             runs of the same split side by side'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
 	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
 	@echo 'make test | lint | bench | torture | audit | clean RUN=name'
@@ -71,8 +76,8 @@ setup: .venv/installed .venv/installed-dev
 
 # ---------------------------------------------------------------- the pipeline
 
-.PHONY: $(PIPELINE) params dashboard predict bundle clean start
-ifneq ($(filter $(PIPELINE) oof-% params dashboard predict bundle clean bench,$(MAKECMDGOALS)),)
+.PHONY: $(PIPELINE) $(ALONE) clean start
+ifneq ($(filter $(PIPELINE) oof-% $(ALONE) clean bench,$(MAKECMDGOALS)),)
 $(foreach name,$(VARIABLES) EXPORTED,$(eval export ARENA_$(name) := $$(value $(name))))
 export ARENA_GOALS := $(filter $(PIPELINE) oof-%,$(MAKECMDGOALS))
 export ARENA_MAKE := $(MAKE)
@@ -224,6 +229,15 @@ dashboard: .venv/installed
 # From the saved models alone: nothing of the run is made or read but models/runs/$(RUN)/.
 predict: .venv/installed
 	@exec $(PY) -m stages.predict_battles
+
+data: .venv/installed
+	@exec $(PY) -m stages.data
+
+submit: .venv/installed
+	@exec $(PY) -m stages.send
+
+compare: .venv/installed
+	@exec $(PY) -m stages.compare
 
 bundle: .venv/installed
 	@exec $(PY) -m stages.bundle

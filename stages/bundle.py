@@ -15,9 +15,9 @@ from battles.paths import RunPaths, check_run
 from stages.common import guarded
 from stages.variables import given, note_exported
 from submission.bundle import OWNER_TO_FILL_IN, WHEELS, Target, commands, size, write_bundle
+from submission.kaggle import COMPETITION
 from submission.predict import Predictor
 
-COMPETITION = "lmsys-chatbot-arena"
 # The image's Pythons; bitsandbytes' wheels are for any Python 3, of this platform.
 PYTHONS, PLATFORM = ("3.12", "3.13"), "manylinux_2_24_x86_64"
 

@@ -14,7 +14,7 @@ from tests.project import Project, copy_project
 VARIABLES = (
     *("PROFILE", "RUN", "TRAIN", "TEST", "FORMAT", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT"),
     *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT", "CARD", "HOURS"),
-    *("OWNER", "COMPETITION", "MODEL_SOURCES"),
+    *("OWNER", "COMPETITION", "MODEL_SOURCES", "FROM", "MESSAGE", "KERNEL", "RUNS"),
 )
 PAYLOADS = (
     "$(shell touch canary)",
@@ -71,7 +71,7 @@ def _no_canary(project: Project) -> None:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("goal", ["submission", "oof-one", "dashboard", "predict", "bundle", "clean"])
+@pytest.mark.parametrize("goal", ["submission", "oof-one", "dashboard", "predict", "bundle", "data", "clean"])
 def test_every_value_arrives_as_it_was_given(recorded: Project, goal: str, payload: str) -> None:
     assert recorded.make(goal, *(f"{name}={payload}" for name in VARIABLES)).returncode == 0
     (seen,) = _calls(recorded).values()
