@@ -110,6 +110,7 @@ VOTED := battles/$(RUN)/train.parquet battles/$(RUN)/folds.parquet
 FEATURE_FILE := features/$(RUN)/train.parquet
 # What predictions from the saved models alone need beside them.
 FEATURE_MODEL := models/runs/$(RUN)/features/features.json
+FEATURE_PAIRS := $(FEATURE_FILE:%.parquet=%.pairs.parquet)
 RECORDS := $(if $(filter table,$(SOURCE)),,$(FEATURE_MODEL) $(NAMES:%=models/runs/$(RUN)/%/base.json))
 OOF := $(NAMES:%=oof/$(RUN)/%.parquet)
 STACK := oof/$(RUN)/stack.parquet oof/$(RUN)/metrics.json
@@ -122,7 +123,7 @@ SUBMISSION := $(addprefix submission/$(RUN)/,submission.csv manifest.json)
 REPORT := $(addprefix report/$(RUN)/,index.html metrics.json)
 # Every step writes whole files or none: what an interrupted or failed one leaves is good, and often of an earlier call.
 .PRECIOUS: $(VOTED) $(FEATURE_FILE) $(OOF) $(STACK) $(TEST_BATTLES) $(TEST_FEATURES) $(TEST_OOF) $(TEST_STACK)
-.PRECIOUS: $(SUBMISSION) $(REPORT) $(RECORDS)
+.PRECIOUS: $(SUBMISSION) $(REPORT) $(RECORDS) $(FEATURE_PAIRS)
 
 ifeq ($(SOURCE),table)
 # Predictions made elsewhere: one step stands for battles, features and bases.
@@ -143,7 +144,7 @@ battles/$(RUN)/test.parquet: $(PARAMS)/test.json $(if $(filter sample,$(SOURCE))
 	@exec $(PY) -m stages.prepare --run $(RUN) --test
 
 # Features and bases do what they can of the test battles by the way; the rules of those only do what is left.
-$(FEATURE_FILE) $(FEATURE_MODEL) &: $(PARAMS)/features.json $(VOTED)
+$(FEATURE_FILE) $(FEATURE_PAIRS) $(FEATURE_MODEL) &: $(PARAMS)/features.json $(VOTED)
 	@exec $(PY) -m stages.features --run $(RUN)
 
 features/$(RUN)/test.parquet: $(FEATURE_FILE) $(TEST_BATTLES)
@@ -166,7 +167,7 @@ oof-$(1): oof/$(RUN)/$(1).parquet $(if $(HAS_TEST),oof/$(RUN)/$(1).test.parquet)
 endef
 $(foreach base,$(NAMES),$(eval $(call base-rule,$(base))))
 
-# What clean students learn from: their teacher without each pair of folds.
+# What clean students and the stacker learn from: models without each pair of folds.
 define pairs-rule
 oof/$(RUN)/$(1).pairs.parquet: $(PARAMS)/$(1).json $(VOTED) $(NEEDS_$(1))
 	@$$(call start-base,stages.base,$(1)) --pairs $(again)
@@ -176,7 +177,7 @@ endif
 oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
 
-$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILE) $(RECORDS)
+$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILE) $(RECORDS) $(STACK_NEEDS)
 	@exec $(PY) -m stages.stack --run $(RUN)
 
 oof/$(RUN)/stack.test.parquet: $(STACK) $(TEST_OOF) $(TEST_FEATURES)

@@ -70,8 +70,13 @@ class RunPaths:
         """The models of one base."""
         return self.models / name
 
+    @property
+    def nested_features(self) -> Path:
+        """Columns that are learnt from votes, from fits without two folds (`features.table.FittedFeatures`)."""
+        return self.features / "train.pairs.parquet"
+
     def pairs(self, base: str) -> Path:
-        """Rows of a base for its clean students (`oof.nested`)."""
+        """Rows of a base by models without two folds (`oof.nested`), for its clean students and the stacker."""
         return self.oof / f"{base}.pairs.parquet"
 
     def predictions(self, base: str) -> Path:

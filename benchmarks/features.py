@@ -67,7 +67,7 @@ def full(path: Path, rows: int, jobs: int | None) -> None:
     folds = make_folds(battles, 5, 20)
     print(f"folds: {time.perf_counter() - began:.1f} s", flush=True)
     began = time.perf_counter()
-    features, _, _ = fit(battles, folds, Features(), jobs)
+    features = fit(battles, folds, Features(), jobs).table
     print(f"features, strength included: {time.perf_counter() - began:.1f} s, {features.shape[1] - 1} columns")
     get_reusable_executor().shutdown(wait=True)  # the memory of workers counts once they have ended
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

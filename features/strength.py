@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -181,11 +182,13 @@ def _standardize(style: np.ndarray, center: np.ndarray, scale: np.ndarray) -> No
 
 def ratings(
     train: pd.DataFrame, fold: np.ndarray, seen: Sides, settings: Features
-) -> tuple[np.ndarray, StyleRegression]:
-    """Predicted ratings (log-odds) of both authors of the training battles, float32, shape (n, 2), each learnt from the
-    other folds; and the regression learnt from all of them, for battles to come.
+) -> tuple[np.ndarray, np.ndarray, StyleRegression]:
+    """Predicted ratings (log-odds) of the authors of the training battles, and a regression to predict those of others.
 
-    0 where fewer than two models with names are left to learn from.
+    The first, float32 (n, 2), are each learnt from the other folds. Entry [k] of the second, (folds, n, 2), is learnt from
+    neither fold k nor the battle's own, NaN for the battles of fold k: a stacker that is scored on fold k learns from
+    it. The regression is learnt from all battles. Costs 1 + K + K (K - 1) / 2 fits for K folds. Ratings are 0 where
+    fewer than two models with names are left to learn from.
     """
     authors, models = _author_numbers(train)
     votes, count = labels(train), len(train)
@@ -202,8 +205,17 @@ def ratings(
         targets = strengths[authors.T.ravel()[responses]]
         return StyleRegression.fit(seen, responses, targets, settings.style_ridge)
 
-    for number in np.unique(fold):
-        held_out = np.flatnonzero(fold == number)
-        rated = learn(fold != number).predict(seen, np.concatenate([held_out, held_out + count]))
-        out[held_out] = rated.reshape(2, -1).T
-    return out, learn(np.ones(count, dtype=bool))
+    def rate(held_out: np.ndarray) -> np.ndarray:
+        """Ratings (rows, 2) of the battles `held_out` (mask), learnt from the others."""
+        rows = np.flatnonzero(held_out)
+        return learn(~held_out).predict(seen, np.concatenate([rows, rows + count])).reshape(2, -1).T
+
+    numbers = np.unique(fold)
+    nested = np.full((len(numbers), count, 2), np.nan, dtype=np.float32)
+    for number in numbers:
+        out[fold == number] = rate(fold == number)
+    for j, k in combinations(range(len(numbers)), 2):
+        first, second = fold == numbers[j], fold == numbers[k]
+        rated = rate(first | second)
+        nested[k, first], nested[j, second] = rated[first[first | second]], rated[second[first | second]]
+    return out, nested, learn(np.ones(count, dtype=bool))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -172,10 +173,22 @@ class FeatureModel:
         return cls(Features.model_validate(about["settings"]), regression)
 
 
-def fit(
-    train: pd.DataFrame, folds: pd.DataFrame, settings: Features, jobs: int | None = None
-) -> tuple[pd.DataFrame, dict[str, str], FeatureModel]:
-    """All columns of the training battles, their swap declarations, and what makes those of others.
+class FittedFeatures(NamedTuple):
+    """What `fit` makes of the training battles.
+
+    table: `id` and float32 columns. nested: the columns that are learnt from votes once more, from neither fold
+    `without` nor the battle's own: `id`, `without` and the columns, a row for each fold and battle outside of it. swap:
+    column → what exchanging A and B does to it. model: makes the columns of other battles.
+    """
+
+    table: pd.DataFrame
+    nested: pd.DataFrame
+    swap: dict[str, str]
+    model: FeatureModel
+
+
+def fit(train: pd.DataFrame, folds: pd.DataFrame, settings: Features, jobs: int | None = None) -> FittedFeatures:
+    """All columns of the training battles, and what makes those of others.
 
     `folds` is the fold table in the row order of `train`. Strength columns of a training battle are learnt from the
     votes of the other folds, those that the model makes from all of them. Raises ValueError for folds of other battles.
@@ -184,8 +197,15 @@ def fit(
         raise ValueError("folds: not the fold table of these training battles; make both with the prepare step")
     features, swap = handcrafted(train, jobs)
     sides = strength.sides(train, features, swap, settings, workers(len(train), jobs))
-    rated, regression = strength.ratings(train, folds["fold"].to_numpy(), sides, settings)
-    return _with_strength(features, rated, swap), swap, FeatureModel(settings, regression)
+    numbers = folds["fold"].to_numpy()
+    rated, nested, regression = strength.ratings(train, numbers, sides, settings)
+    parts = []
+    for fold, rating in zip(np.unique(numbers), nested, strict=True):
+        rest = numbers != fold
+        outside = pd.DataFrame({ID: train[ID].to_numpy()[rest], "without": fold})
+        parts.append(_with_strength(outside, rating[rest], swap))
+    model = FeatureModel(settings, regression)
+    return FittedFeatures(_with_strength(features, rated, swap), pd.concat(parts, ignore_index=True), swap, model)
 
 
 def _with_strength(features: pd.DataFrame, rated: np.ndarray, swap: dict[str, str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Cross-fits one base model: `models/runs/<run>/<name>/`, its record `base.json` there, `oof/<run>/<name>.parquet`.
 
-With `--pairs` it makes the rows that the base's clean students learn from: `oof/<run>/<name>.pairs.parquet`.
+With `--pairs` it makes rows by models without two folds, `oof/<run>/<name>.pairs.parquet`: the base's clean students
+and the stacker learn from them.
 """
 
 from dataclasses import replace
@@ -22,7 +23,7 @@ from stages.run_tables import possible
 
 def main() -> None:
     arguments = base_arguments(__doc__)
-    arguments.add_argument("--pairs", action="store_true", help="only what clean students of this base learn from")
+    arguments.add_argument("--pairs", action="store_true", help="only rows by models without two folds")
     arguments.add_argument("--again", action="store_true", help="finished models may be replaced (AGAIN=1)")
     given = arguments.parse_args()
     run = BaseRun.of(given.run, given.name, with_test=not given.pairs)
@@ -36,7 +37,8 @@ def main() -> None:
         store = run.store(replace=given.again)
         if given.pairs:
             values = possible(given.run, {MEAN: cross_pairs(run.data.folds, store, fit_jointly)})[MEAN]
-            write_pairs(run.data.paths.pairs(run.name), run.data.folds, values, {"base": run.name})
+            about = {"base": run.name, "params_hash": run.params_hash}
+            write_pairs(run.data.paths.pairs(run.name), run.data.folds, values, about)
             return
         result = crossfit(run.data.folds, run.wanted, store, fit_jointly, refit)
     _record(run, store, result)

@@ -29,13 +29,14 @@ def main() -> None:
         path_of_test.touch()  # made together with those of the training battles
         return
 
-    features, swap, model = fit(train, folds, settings)
+    made = fit(train, folds, settings)
     if test is not None:
-        write_table(path_of_test, model.columns(test)[0], {"swap": swap, **of_test})
+        write_table(path_of_test, made.model.columns(test)[0], {"swap": made.swap, **of_test})
     if not given.test:
-        model.save(paths.feature_model)
-        write_table(path, features, {"swap": swap, **depends_on})
-    print(f"features: {len(swap)} columns of {len(test if given.test and test is not None else features)} battles")
+        made.model.save(paths.feature_model)
+        write_table(paths.nested_features, made.nested, depends_on)
+        write_table(path, made.table, {"swap": made.swap, **depends_on})
+    print(f"features: {len(made.swap)} columns of {len(test if given.test and test is not None else train)} battles")
 
 
 if __name__ == "__main__":

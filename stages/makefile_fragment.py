@@ -12,7 +12,7 @@ from stages.stamps import Stamps, source_kind
 
 def fragment(sections: dict[str, Section], stamps: Stamps, run: str) -> str:
     """Assignments of NAMES (of bases), TRANSFORMERS (those of them that use torch), JOBS, THREADS, HAS_TEST, SOURCE,
-    TINY, CLEAN (bases that teach clean students) and NEEDS_<base>."""
+    TINY, CLEAN (bases whose models without two folds are needed), NEEDS_<base> and STACK_NEEDS."""
     settings, tiny = sections["run"], sections["tiny"]
     assert isinstance(settings, config.Run)
     assert isinstance(tiny, Tiny)
@@ -30,7 +30,12 @@ def fragment(sections: dict[str, Section], stamps: Stamps, run: str) -> str:
         teachers = config.teachers(sections)
         transformers = [name for name in settings.bases if isinstance(sections[name], Transformer)]
         lines.append(f"TRANSFORMERS := {' '.join(transformers)}")
-        lines.append(f"CLEAN := {' '.join(sorted({teacher.base for teacher in teachers.values() if teacher.clean}))}")
+        clean: list[str] | None = stamps["run"]["clean"]
+        of_students = {teacher.base for teacher in teachers.values() if teacher.clean}
+        lines.append(f"CLEAN := {' '.join(sorted(of_students | set(clean or ())))}")
+        paths = RunPaths(run)
+        nested = [] if clean is None else [paths.nested_features, *map(paths.pairs, clean)]
+        lines.append(f"STACK_NEEDS := {' '.join(map(str, nested))}")
         needs = {name: _needs(name, sections, run) for name in settings.bases}
         lines += [f"NEEDS_{name} := {' '.join(files)}" for name, files in needs.items() if files]
     return "\n".join(lines) + "\n"

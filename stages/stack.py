@@ -4,6 +4,8 @@ import os
 import time
 from typing import Any
 
+import pandas as pd
+
 from battles.files import content_hash, read_json, write_json
 from battles.folds import fold_hash
 from battles.paths import RunPaths
@@ -11,7 +13,7 @@ from battles.progress import counted
 from battles.schema import labels
 from features.table import FEATURES
 from models.stacking import inputs, journal, serialization
-from models.stacking.inputs import TrainingInputs
+from models.stacking.inputs import NestedRows, TrainingInputs
 from models.stacking.settings import STACK, Stack, with_workers
 from models.stacking.stacker import Nested, describe, leave_one_out, stack, trial_count
 from models.stacking.studies import check_writers
@@ -19,7 +21,7 @@ from oof import saved_models, table
 from oof.leakage import refuse_suspects
 from report.stack_metrics import StackResults, stack_metrics, summary
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
-from stages.run_tables import check_base_tables, has_ties, read_split
+from stages.run_tables import check_base_tables, check_origin, has_ties, read_split
 from stages.variables import given
 
 
@@ -36,7 +38,8 @@ def main() -> None:
     check_base_tables(run, names, fold_hash(folds), test=False)
     votes = labels(battles)
     bases = {name: paths.predictions(name) for name in names}
-    training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes, has_ties(run))
+    nested_rows = _nested_rows(paths, asked["clean"], folds)
+    training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes, has_ties(run), nested_rows)
     for line in training.notes():
         print(f"stack: {line}")
     if stamp(run, "inputs")["table"] and not asked["allow_suspect"]:
@@ -50,7 +53,7 @@ def main() -> None:
     with counted("stack: trials", trial_count(training.data, settings), paths.stack / ".trials.tmp") as counter:
         # A database may hold several runs' studies.
         prefix = f"{run}: " if database else ""
-        nested = stack(training.data, settings, database or trials, prefix, counter.add)
+        nested = stack(training.data, settings, database or trials, prefix, counter.add, training.outside)
     seconds = time.perf_counter() - started
 
     about: dict[str, Any] = {"bases": names, "settings": settings.model_dump(), "ties": training.data.ties}
@@ -72,6 +75,16 @@ def main() -> None:
     }
     table.write(paths.predictions(STACK), folds, {table.MEAN: training.of_all(nested.probabilities[STACK])}, metadata)
     _report(paths, settings, training, nested, seconds)
+
+
+def _nested_rows(paths: RunPaths, clean: list[str] | None, folds: pd.DataFrame) -> NestedRows | None:
+    """What the stacker learns from outside of each fold, where some base has it."""
+    if clean is None:
+        return None
+    tables = {name: paths.pairs(name) for name in clean}
+    for name, path in {**tables, "features": paths.nested_features}.items():
+        check_origin(path, {"params_hash": stamp(paths.name, name)["hash"], "fold_hash": fold_hash(folds)})
+    return NestedRows.read(tables, paths.nested_features, folds)
 
 
 def _of_predictions(paths: RunPaths, names: list[str]) -> dict[str, Any]:

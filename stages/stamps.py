@@ -9,6 +9,8 @@ from battles.formats import AUTO, check_name
 from battles.paths import RunPaths
 from battles.settings import Prepare, Section
 from models.base_kinds import predictive
+from models.stacking.settings import Stack
+from models.tfidf.settings import Tfidf
 from models.transformer.settings import Transformer
 from stages import config
 from stages.input_files import input_hash
@@ -30,7 +32,12 @@ def make_stamps(sections: dict[str, Section], call: Call, profile: str, folds: s
         bases = run.bases
     wanted = _folds(folds, prepare.folds)
     stamps: Stamps = {
-        "run": {"bases": bases, "folds": wanted, "allow_suspect": call.allow_suspect == "1"},
+        "run": {
+            "bases": bases,
+            "folds": wanted,
+            "allow_suspect": call.allow_suspect == "1",
+            "clean": None if call.table else _clean_bases(sections, wanted),
+        },
         "inputs": inputs,
         "test": {"test": test, "version": VERSIONS["prepare"]},
     }
@@ -79,6 +86,18 @@ def _add_bases(stamps: Stamps, sections: dict[str, Section], wanted: list[int] |
     for name in stamps["run"]["bases"]:
         # A student learns from its teacher's rows of all folds.
         stamps[name] |= {"folds": None if name in taught_by else wanted, "depends_on": depends_on(name)}
+
+
+def _clean_bases(sections: dict[str, Section], wanted: list[int] | None) -> list[str] | None:
+    """The bases of which the stacker needs nested rows beside the features; None while some folds are not run."""
+    run, prepare, stack = sections["run"], sections["prepare"], sections["stack"]
+    assert isinstance(run, config.Run)
+    assert isinstance(prepare, Prepare)
+    assert isinstance(stack, Stack)
+    whole = wanted is None or len(wanted) == prepare.folds
+    if not (stack.clean and whole and prepare.folds >= 3):
+        return None
+    return [name for name in run.bases if isinstance(sections[name], Tfidf)]
 
 
 def _folds(text: str, count: int) -> list[int] | None:

@@ -1,7 +1,7 @@
 """From files to the stacker's inputs: tables of bases and of features, joined by their checked order alone."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from models.stacking.meta_features import Meta, make_meta
 from models.stacking.settings import MINIMUM_BATTLES
 from oof import table
 from oof.model_store import Variants
+from oof.nested import read_pairs
 from oof.table import Predictions
 
 
@@ -23,13 +24,15 @@ class TrainingInputs:
     """The voted battles that every base covers, n of a run's.
 
     data: their level-1 data. probabilities: base → (n, 3). covered: the mask of them, of all battles. seconds: base →
-    training and prediction together, only of bases that say so (predictions made elsewhere do not).
+    training and prediction together, only of bases that say so (predictions made elsewhere do not). outside: fold → the
+    battles outside of it with nested rows where there are some, for a stacker that is scored on it.
     """
 
     data: Level1Data
     probabilities: Mapping[str, np.ndarray]
     covered: np.ndarray
     seconds: Mapping[str, float]
+    outside: Callable[[int], Level1Data]
 
     def of_all(self, values: np.ndarray) -> np.ndarray:
         """Values (n, 3) of the covered battles as rows of all battles, NaN where one is not covered."""
@@ -60,12 +63,46 @@ class TrainingInputs:
         return lines
 
 
+@dataclass(frozen=True)
+class NestedRows:
+    """Rows by models without two folds: those of entry [k] saw neither fold k nor the battle's own.
+
+    In plain stacking an out-of-fold row of fold 1 comes from a model that saw the votes of fold 2, and the stacker that
+    is scored on fold 2 learns from it. Nested rows close this leak. probabilities: base → (folds, n, 3) of all battles.
+    features: `id`, `without` and the columns that they replace.
+    """
+
+    probabilities: Mapping[str, np.ndarray]
+    features: pd.DataFrame
+
+    @classmethod
+    def read(cls, bases: Mapping[str, Path], features: Path, folds: pd.DataFrame) -> "NestedRows":
+        """From the files of some bases and of the features step; raises BadInput for those of another split."""
+        columns = read_table(features)
+        for fold in np.unique(folds["fold"]):
+            ids = folds.loc[folds["fold"] != fold, ID]
+            table.check_ids(features, columns.loc[columns["without"] == fold, ID], ids, "make stack")
+        return cls({name: read_pairs(path, folds) for name, path in bases.items()}, columns)
+
+    def outside(self, fold: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+        """Probabilities by base, (n, 3), and feature columns, both of the battles outside of a fold."""
+        rows = self.features["without"] == fold
+        columns = self.features[rows].drop(columns=[ID, "without"]).reset_index(drop=True)
+        return {name: values[fold] for name, values in self.probabilities.items()}, columns
+
+
 def training_inputs(
-    bases: Mapping[str, Path], features: Path, folds: pd.DataFrame, labels: np.ndarray, ties: bool = True
+    bases: Mapping[str, Path],
+    features: Path,
+    folds: pd.DataFrame,
+    labels: np.ndarray,
+    ties: bool = True,
+    nested: NestedRows | None = None,
 ) -> TrainingInputs:
     """The inputs of a run; `labels` are the votes of all battles in the fold table's order, `ties` as in `Level1Data`.
 
-    Raises BadInput for a broken table, another split, features of other battles, and when no battle is covered.
+    `nested` replaces rows in what `TrainingInputs.outside` gives; it takes all folds of every base. Raises BadInput for
+    a broken table, another split, features of other battles, and when no battle is covered.
     """
     tables = {name: table.read(path, folds, partial=True) for name, path in bases.items()}
     covered = np.logical_and.reduce([predictions.covered for predictions in tables.values()])
@@ -82,7 +119,26 @@ def training_inputs(
         kept["group"].to_numpy(),
         ties,
     )
-    return TrainingInputs(data, probabilities, covered, _seconds(tables))
+
+    def outside(fold: int) -> Level1Data:
+        rest = data.rows(data.folds != fold)
+        if nested is None or not covered.all():
+            return rest
+        rows = covered & (folds["fold"].to_numpy() != fold)
+        bases, learnt = nested.outside(fold)
+        rest_tables = {
+            name: replace(base, probabilities=bases.get(name, base.probabilities)) for name, base in tables.items()
+        }
+        rest_columns = columns.assign(**{str(name): _replaced(columns[name], rows, learnt[name]) for name in learnt})
+        return replace(rest, meta=_meta(rest_tables, rest_columns, swap, rows))
+
+    return TrainingInputs(data, probabilities, covered, _seconds(tables), outside)
+
+
+def _replaced(column: pd.Series, rows: np.ndarray, values: pd.Series) -> np.ndarray:
+    new = column.to_numpy(copy=True)
+    new[rows] = values
+    return new
 
 
 def test_inputs(bases: Mapping[str, Path], features: Path, ids: pd.Series) -> Meta:

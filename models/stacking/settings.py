@@ -80,6 +80,12 @@ class Stack(Section):
         description="Whether exchanging A and B must exchange the prediction exactly: true, false, or auto, "
         "which lets both compete on the inner folds.",
     )
+    clean: bool = Field(
+        default=True,
+        description="Whether a stacker that is scored on a fold learns from rows of TF-IDF bases and of style → "
+        "strength that saw neither that fold nor their own: K (K - 1) / 2 more fits of each for K folds, and a "
+        "figure without the leak of second order. Language models are too dear for it.",
+    )
     seed: int = Field(
         default=11,
         ge=0,

@@ -6,7 +6,7 @@ loss is the figure to report: it includes the cost of tuning and selection. What
 on all rows; which of its candidates that is, is decided on their nested losses.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,24 +54,31 @@ def stack(
     storage: Storage,
     study: str = "",
     count: Callable[[int], None] = lambda trials: None,
+    outside: Callable[[int], Level1Data] | None = None,
 ) -> Nested:
     """Nested predictions of n battles, and a final fit on all of them.
 
     Studies are stored in `storage`; their names begin with `study`. `count` is called after each of `trial_count`
-    trials, in the process that ran it. Raises BadInput for fewer than two folds.
+    trials, in the process that ran it. `outside` gives the battles outside of a fold where they are not just those of
+    `data` (see `inputs.NestedRows`). Raises BadInput for fewer than two folds.
     """
     numbers = [int(number) for number in np.unique(data.folds)]
     if len(numbers) < 2:
         raise BadInput(f"stack: predictions cover only fold {numbers}; run the bases on at least two folds")
     open_storage(storage)  # makes a database's tables once, before several processes want them
-    # The fit on all rows takes longest: it starts first.
-    tasks = [
-        (np.ones(len(data), dtype=bool), "all battles"),
-        *((data.folds != k, f"without fold {k}") for k in numbers),
-    ]
-    # Every process cuts its rows out of the same memory-mapped arrays.
-    jobs = (delayed(_fit_rows)(rest, data, settings, StudyPlace(storage, rows, study, count)) for rest, rows in tasks)
-    final, *fitted = parallel(min(settings.workers, len(tasks)))(jobs)
+
+    def jobs() -> Iterator[Any]:
+        def place(rows: str) -> StudyPlace:
+            return StudyPlace(storage, rows, study, count)
+
+        # The fit on all rows takes longest: it starts first.
+        yield delayed(_fit_rows)(data, None, settings, place("all battles"))
+        for k in numbers:
+            # Every process cuts its rows out of the same memory-mapped arrays, unless a fold has rows of its own.
+            rows = (data, data.folds != k) if outside is None else (outside(k), None)
+            yield delayed(_fit_rows)(*rows, settings, place(f"without fold {k}"))
+
+    final, *fitted = parallel(min(settings.workers, len(numbers) + 1), pre_dispatch="n_jobs + 1")(jobs())
     outer = dict(zip(numbers, fitted, strict=True))
     probabilities = {name: np.zeros((len(data), 3)) for name in (*final.models, STACK)}
     for number, model in outer.items():
@@ -84,8 +91,8 @@ def stack(
     return Nested(probabilities, outer, final, choose(losses, data.groups))
 
 
-def _fit_rows(rest: np.ndarray, data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
-    return fit(data.rows(rest), settings, place)
+def _fit_rows(data: Level1Data, rest: np.ndarray | None, settings: Stack, place: StudyPlace) -> Fitted:
+    return fit(data if rest is None else data.rows(rest), settings, place)
 
 
 def trial_count(data: Level1Data, settings: Stack) -> int:

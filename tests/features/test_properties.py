@@ -35,10 +35,10 @@ def test_strength_is_finite_and_exchanges_with_the_responses(rows: list[Battle])
         prompt=[to_json([str(number)]) for number in range(len(rows))],
     )
     folds = pd.DataFrame({ID: frame[ID], "fold": np.arange(len(rows)) % 2})
-    train, swap, model = fit(frame, folds, Features(), jobs=1)
+    train, _, swap, model = fit(frame, folds, Features(), jobs=1)
     test, _ = model.columns(frame, jobs=1)
     for features in (train, test):
         assert np.isfinite(features.drop(columns=ID).to_numpy()).all()
-    swapped, _, _ = fit(swap_battles(frame), folds, Features(), jobs=1)
+    swapped = fit(swap_battles(frame), folds, Features(), jobs=1).table
     expected = swap_columns(train.drop(columns=ID), swap)
     pd.testing.assert_frame_equal(expected, swapped.drop(columns=ID), rtol=1e-3, atol=1e-4)

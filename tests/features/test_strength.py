@@ -13,7 +13,7 @@ SETTINGS = Features()
 
 
 def strengths(battles: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
-    return fit(battles, folds, SETTINGS)[0][COLUMNS]
+    return fit(battles, folds, SETTINGS).table[COLUMNS]
 
 
 def signal(battles: pd.DataFrame, found: pd.DataFrame) -> float:
@@ -120,8 +120,20 @@ def test_test_battles_need_neither_names_nor_votes() -> None:
     battles, folds = styled()
     fresh, _ = styled(100, seed=9)
     bare = fresh.drop(columns=["model_a", "model_b", *WINNERS])
-    model = fit(battles, folds, SETTINGS)[2]
+    model = fit(battles, folds, SETTINGS).model
     found, swap = model.columns(bare)
     assert set(found.columns) == {"id", *swap}
     assert signal(fresh, found) > 0.3
     assert len(model.columns(bare.head(0))[0]) == 0
+
+
+def test_nested_columns_are_those_of_a_run_without_the_fold() -> None:
+    battles, folds = styled(240)
+    made = fit(battles, folds, SETTINGS)
+    for fold in folds["fold"].unique():
+        rest = (folds["fold"] != fold).to_numpy()
+        apart = fit(battles[rest], folds[rest], SETTINGS).table
+        nested = made.nested[made.nested["without"] == fold]
+        assert nested["id"].tolist() == apart["id"].tolist()
+        np.testing.assert_allclose(nested[COLUMNS], apart[COLUMNS], atol=1e-4)
+        assert np.abs(nested[COLUMNS].to_numpy() - made.table.loc[rest, COLUMNS].to_numpy()).max() > 1e-2

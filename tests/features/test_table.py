@@ -28,8 +28,8 @@ def test_every_column_does_what_it_declares() -> None:
 
 def test_every_column_with_strength_does_what_it_declares() -> None:
     battles, folds = styled()
-    plain, swap, _ = fit(battles, folds, Features())
-    swapped, _, _ = fit(swap_battles(battles), folds, Features())
+    plain, _, swap, _ = fit(battles, folds, Features())
+    swapped = fit(swap_battles(battles), folds, Features()).table
     assert set(swap) == set(values(plain))
     pd.testing.assert_frame_equal(swap_columns(values(plain), swap), values(swapped), rtol=1e-3, atol=1e-4)
 

@@ -66,7 +66,7 @@ def test_an_edited_file_of_battles_needs_another_run_and_a_touched_one_does_not(
 def test_folds_are_the_bases_business_only(monkeypatch: pytest.MonkeyPatch) -> None:
     _call(monkeypatch, *USER)
     changed = _call(monkeypatch, *USER, "--folds", "2,0,2")
-    assert {name for name, time in changed.items() if time != 1} == {"tfidf.json", "small.json", "run.json"}
+    assert {name for name, time in changed.items() if time != 1} == {"tfidf.json", "small.json", "run.json", "run.mk"}
     assert json.loads(Path("battles/r/params/small.json").read_text())["folds"] == [0, 2]
 
 
@@ -77,6 +77,11 @@ def test_make_is_told_what_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NEEDS_small := models/runs/r/tiny/one/config.json" in fragment
     assert "HAS_TEST := " in fragment
     assert "SOURCE := user" in fragment
+    assert "CLEAN := tfidf" in fragment
+    assert "STACK_NEEDS := features/r/train.pairs.parquet oof/r/tfidf.pairs.parquet" in fragment
+    _call(monkeypatch, *USER, "--overrides", "stack.clean=false")
+    fragment = Path("battles/r/params/run.mk").read_text().splitlines()
+    assert {"CLEAN := ", "STACK_NEEDS := "} < set(fragment)
     shutil.rmtree("battles")
     _call(monkeypatch, "--profile", "own")
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
@@ -111,7 +116,7 @@ def test_a_student_needs_its_teachers_rows_of_all_folds(monkeypatch: pytest.Monk
     _call(monkeypatch, *USER, "--folds", "1", "--overrides", student)
     fragment = Path("battles/r/params/run.mk").read_text().splitlines()
     assert "NEEDS_small := models/runs/r/tiny/one/config.json oof/r/tfidf.parquet" in fragment
-    assert "CLEAN := " in fragment
+    assert {"CLEAN := ", "STACK_NEEDS := "} < set(fragment)  # some folds only
     folds = {
         name: json.loads(Path(f"battles/r/params/{name}.json").read_text())["folds"] for name in ("small", "tfidf")
     }

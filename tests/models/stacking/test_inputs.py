@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from battles.files import write_table
-from models.stacking.inputs import TrainingInputs, training_inputs
+from models.stacking.inputs import NestedRows, TrainingInputs, training_inputs
 from models.stacking.inputs import test_inputs as read_test_inputs
+from models.stacking.meta_features import make_meta
+from oof.nested import write_pairs
 from oof.table import MEAN, PLAIN, SWAPPED, write, write_test
 from tests.models.stacking.battles import battles
 
@@ -65,6 +67,43 @@ def test_battles_that_a_base_does_not_cover_are_left_out_of_everything(tmp_path:
 
 def test_enough_battles_of_all_classes_are_worth_no_note() -> None:
     data = battles(200)
-    assert TrainingInputs(data, {}, np.ones(200, dtype=bool), {}).notes() == []
+    assert TrainingInputs(data, {}, np.ones(200, dtype=bool), {}, data.rows).notes() == []
     fewer = data.rows(np.arange(199))
-    assert len(TrainingInputs(fewer, {}, np.ones(199, dtype=bool), {}).notes()) == 1
+    assert len(TrainingInputs(fewer, {}, np.ones(199, dtype=bool), {}, fewer.rows).notes()) == 1
+
+
+def test_outside_of_a_fold_stand_nested_rows_and_inside_of_it_the_plain_ones(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    ids = list("abcdef")
+    folds = pd.DataFrame({"id": ids, "fold": [0, 1, 2, 0, 1, 2], "group": ids})
+    plain = {name: generator.dirichlet([1, 1, 1], 6) for name in ("cheap", "dear")}
+    for name, values in plain.items():
+        write(tmp_path / f"{name}.parquet", folds, {MEAN: values}, {})
+    pairs = generator.dirichlet([1, 1, 1], (3, 6))
+    numbers = folds["fold"].to_numpy()
+    for fold in range(3):
+        pairs[fold, numbers == fold] = np.nan
+    write_pairs(tmp_path / "cheap.pairs.parquet", folds, pairs, {})
+    columns = pd.DataFrame({"id": ids, "words": np.arange(6.0), "strength_diff": np.arange(6.0)})
+    write_table(tmp_path / "features.parquet", columns, {"swap": {"words": "same", "strength_diff": "negate"}})
+    outside = [pd.DataFrame({"id": folds["id"][numbers != fold], "without": fold}) for fold in range(3)]
+    learnt = pd.concat(outside, ignore_index=True).assign(strength_diff=100.0 + np.arange(12))
+    write_table(tmp_path / "nested.parquet", learnt, {})
+
+    bases = {name: tmp_path / f"{name}.parquet" for name in plain}
+    votes = np.array([0, 1, 2, 0, 1, 2])
+    nested = NestedRows.read({"cheap": tmp_path / "cheap.pairs.parquet"}, tmp_path / "nested.parquet", folds)
+    training = training_inputs(bases, tmp_path / "features.parquet", folds, votes, nested)
+    without = training_inputs(bases, tmp_path / "features.parquet", folds, votes)
+    assert np.array_equal(training.data.meta.logs, without.data.meta.logs)
+    for fold in range(3):
+        rest = numbers != fold
+        rows = training.outside(fold)
+        assert np.array_equal(rows.labels, votes[rest])
+        expected = make_meta({"cheap": pairs[fold, rest], "dear": plain["dear"][rest]})
+        assert np.array_equal(rows.meta.logs, expected.logs)
+        assert np.array_equal(
+            rows.meta.features.odd.values[:, 0], learnt.loc[learnt["without"] == fold, "strength_diff"]
+        )
+        assert np.array_equal(rows.meta.features.even.values[:, 0], np.arange(6.0)[rest])
+        assert np.array_equal(without.outside(fold).meta.logs, without.data.meta.logs[:, rest])

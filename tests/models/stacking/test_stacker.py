@@ -223,3 +223,26 @@ def test_on_few_rows_the_prior_is_chosen_unless_a_lead_is_proven() -> None:
     assert choose({"prior": few["prior"], "mix": close - close.mean() + few["prior"].mean() - 0.01}) == "prior"
     assert choose({"prior": few["prior"], "mix": few["better"]}) == "mix"
     assert choose({"prior": few["prior"], "mix": few["prior"] + 1.0, "equal_blend": few["better"]}) == "equal_blend"
+
+
+def test_a_stacker_scored_on_a_fold_learns_from_the_rows_given_for_it(
+    nested: tuple[Nested, Level1Data], tmp_path: Path
+) -> None:
+    result, data = nested
+
+    def plain(fold: int) -> Level1Data:
+        return data.rows(data.folds != fold)
+
+    def misled(fold: int) -> Level1Data:
+        rest = plain(fold)
+        return replace(rest, labels=1 - np.minimum(rest.labels, 1)) if fold == 0 else rest
+
+    same = stack(data, QUICK, tmp_path / "same.journal", outside=plain)
+    np.testing.assert_array_equal(same.probabilities[STACK], result.probabilities[STACK])
+    other = stack(data, QUICK, tmp_path / "other.journal", outside=misled)
+    held = data.folds == 0
+    np.testing.assert_array_equal(other.probabilities[STACK][~held], result.probabilities[STACK][~held])
+    assert log_loss(other.probabilities[STACK][held], data.labels[held]) > log_loss(
+        result.probabilities[STACK][held], data.labels[held]
+    )
+    assert other.final.inner == result.final.inner
