@@ -185,10 +185,10 @@ def ratings(
 ) -> tuple[np.ndarray, np.ndarray, StyleRegression]:
     """Predicted ratings (log-odds) of the authors of the training battles, and a regression to predict those of others.
 
-    The first, float32 (n, 2), are each learnt from the other folds. Entry [k] of the second, (folds, n, 2), is learnt from
-    neither fold k nor the battle's own, NaN for the battles of fold k: a stacker that is scored on fold k learns from
-    it. The regression is learnt from all battles. Costs 1 + K + K (K - 1) / 2 fits for K folds. Ratings are 0 where
-    fewer than two models with names are left to learn from.
+    The first, float32 (n, 2), are each learnt from the other folds. Entry [k] of the second, (folds, n, 2), is learnt
+    from neither fold k nor the battle's own, NaN for the battles of fold k: a stacker that is scored on fold k learns
+    from it. The regression is learnt from all battles. Costs 1 + K + K (K - 1) / 2 fits for K folds. Ratings are 0
+    where fewer than two models with names are left to learn from.
     """
     authors, models = _author_numbers(train)
     votes, count = labels(train), len(train)

@@ -6,20 +6,23 @@ was fitted without the features and is too sharp beside them, which trees cannot
 """
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from battles.files import content_hash
+from models.stacking import boosting_cv, residual_booster
 from models.stacking.boosting_cv import inner_folds
 from models.stacking.inner_cv import Fit, MetaModel, cross_fitted, leading_folds
 from models.stacking.level1_data import Level1Data
 from models.stacking.residual_booster import Design, Residual, columns, fixed_params
 from models.stacking.settings import Stack
 from models.stacking.studies import StudyPlace, StudySpec
-from models.stacking.tuning import Tuned, first_recipes, tune
+from models.stacking.tuning import Tuned, first_recipes, search_space, tune
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,13 @@ def fit_booster(
 
 
 def _fingerprint(data: Level1Data, settings: Stack, design: Design) -> str:
-    """Eight hex digits of everything that a trial's loss depends on."""
+    """Eight hex digits of everything that a trial's loss depends on: data, settings, ranges, code and libraries."""
     table = columns(data.meta, np.zeros((len(data), 3)), Design(bases=True, symmetric=False))
     arrays = (data.labels, data.folds, data.meta.logs, table.to_numpy())
     hashes = [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
     tuning: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
-    return content_hash([hashes, list(table.columns), tuning, design.symmetric, design.bases])[:8]
+    ranges = {name: str(drawn) for name, drawn in search_space(len(data), settings).items()}
+    code = [inspect.getsource(module) for module in (boosting_cv, residual_booster)]
+    versions = [version(library) for library in ("lightgbm", "numpy", "optuna")]
+    given = [hashes, list(table.columns), tuning, design.symmetric, design.bases]
+    return content_hash([given, ranges, code, versions])[:8]

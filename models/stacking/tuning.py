@@ -60,7 +60,7 @@ def first_recipes(settings: Stack, randomised: bool) -> list[dict[str, Any]]:
     return [{**FIRST, "learning_rate": rate, "extra_trees": extra} for extra in (randomised, not randomised)]
 
 
-def suggest(trial: optuna.Trial, rows: int, settings: Stack) -> dict[str, Any]:
+def suggest(trial: optuna.trial.BaseTrial, rows: int, settings: Stack) -> dict[str, Any]:
     """Draws params of a trial for `rows` training rows.
 
     The ranges of regularisation reach far beyond the usual ones, as boosters on few meta-features overfit quickly.
@@ -76,6 +76,13 @@ def suggest(trial: optuna.Trial, rows: int, settings: Stack) -> dict[str, Any]:
         "bagging_fraction": trial.suggest_float("bagging_fraction", 0.4, 1),
         "extra_trees": trial.suggest_categorical("extra_trees", [False, True]),
     }
+
+
+def search_space(rows: int, settings: Stack) -> Mapping[str, optuna.distributions.BaseDistribution]:
+    """The range of every param that `suggest` draws."""
+    trial = optuna.trial.FixedTrial(first_recipes(settings, randomised=True)[0])
+    suggest(trial, rows, settings)
+    return trial.distributions
 
 
 def tune(

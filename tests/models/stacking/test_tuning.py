@@ -12,7 +12,7 @@ from models.stacking.blend import optimal_blend
 from models.stacking.boosting_cv import InnerFold, boost_cv, inner_folds
 from models.stacking.residual_booster import Design, fixed_params
 from models.stacking.studies import BEST, DECIMALS, StudySpec, open_study
-from models.stacking.tuning import FIRST, Tuned, _pruning, first_recipes, suggest, tune
+from models.stacking.tuning import FIRST, Tuned, _pruning, first_recipes, search_space, suggest, tune
 from oof.metrics import log_loss
 from tests.models.stacking.battles import QUICK, battles
 
@@ -139,3 +139,11 @@ def test_the_bag_holds_the_best_trials_best_first(inner: list[InnerFold], tmp_pa
         assert recipe.rounds == trial.user_attrs["rounds"]
         assert {name: recipe.params[name] for name in trial.params} == trial.params
     assert tuned.recipes[0].params["seed"] != tuned.recipes[1].params["seed"]
+
+
+def test_the_search_space_names_every_param_and_moves_with_rows_and_settings() -> None:
+    space = search_space(1000, QUICK)
+    assert set(space) == set(first_recipes(QUICK, randomised=True)[0])
+    assert space["min_child_samples"] != search_space(5000, QUICK)["min_child_samples"]
+    wider = QUICK.model_copy(update={"learning_rate": (0.01, 0.5)})
+    assert space["learning_rate"] != search_space(1000, wider)["learning_rate"]
