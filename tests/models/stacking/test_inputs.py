@@ -93,7 +93,7 @@ def test_outside_of_a_fold_stand_nested_rows_and_inside_of_it_the_plain_ones(tmp
     bases = {name: tmp_path / f"{name}.parquet" for name in plain}
     votes = np.array([0, 1, 2, 0, 1, 2])
     nested = NestedRows.read({"cheap": tmp_path / "cheap.pairs.parquet"}, tmp_path / "nested.parquet", folds)
-    training = training_inputs(bases, tmp_path / "features.parquet", folds, votes, nested)
+    training = training_inputs(bases, tmp_path / "features.parquet", folds, votes, nested=nested)
     without = training_inputs(bases, tmp_path / "features.parquet", folds, votes)
     assert np.array_equal(training.data.meta.logs, without.data.meta.logs)
     for fold in range(3):
