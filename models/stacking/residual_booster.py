@@ -56,8 +56,22 @@ def columns(meta: Meta, margin: np.ndarray, design: Design) -> pd.DataFrame:
                 width = len(block.names)
                 np.multiply(block.values, of_side, out=part[:, at : at + width], casting="same_kind")
                 at += width
-    # LightGBM refuses JSON's special characters in names.
-    return pd.DataFrame(values, columns=[re.sub(r"[^\w+.-]", "_", name) for name in names], copy=False)
+    return pd.DataFrame(values, columns=_lightgbm_names(names), copy=False)
+
+
+def _lightgbm_names(names: Sequence[str]) -> list[str]:
+    """Names without JSON's special characters, which LightGBM refuses; those that are alike then get a number."""
+    plain = [re.sub(r"[^\w+.-]", "_", name) for name in names]
+    taken, unique = set(plain), []
+    for place, name in enumerate(plain):
+        number = 2
+        if name in plain[:place]:
+            while f"{name}_{number}" in taken:
+                number += 1
+            name = f"{name}_{number}"
+            taken.add(name)
+        unique.append(name)
+    return unique
 
 
 def average_orders(scores: np.ndarray) -> np.ndarray:

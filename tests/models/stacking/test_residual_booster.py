@@ -182,9 +182,14 @@ def test_column_names_are_fit_for_lightgbm() -> None:
     strange = 'gap["x"]: {1,2}'
     given["features"] = given["features"].rename(columns={"gap": strange})
     given["swap"][strange] = "negate"
+    for alike in ("x[0]", "x(0)", "x_0_", "x_0__2"):
+        given["features"][alike] = np.arange(20.0)
+        given["swap"][alike] = "same"
     names = list(columns(make_meta(**given), np.zeros((20, 3)), FREE).columns)
     assert len(set(names)) == len(names)
     assert not any(set(name) & set('[]{}":,') for name in names)
+    # LightGBM refuses two columns of a name.
+    lgb.Dataset(np.zeros((20, len(names))), feature_name=names, params={"verbosity": -1}).construct()
 
 
 def test_columns_of_both_orders_are_those_of_the_exchanged_battles() -> None:
