@@ -13,8 +13,9 @@ from battles.swap import NEGATE, SAME
 from oof.external_file import LABEL, read_columns, read_names
 
 FOLD, GROUP = "fold", "group"
-# Probabilities written with few digits have such sums; they are divided by them.
-TOLERANCE = 1e-3
+# Probabilities need not sum to exactly 1: they are divided by their sum. So much is put down to single precision and
+# to programs of all kinds, and as much as rounding explains to a base that is written with two to five decimals.
+TOLERANCE, DECIMALS = 1e-3, (2, 3, 4, 5)
 # As many as prepare.folds may have: every further fold is one more fit of all that is stacked.
 MOST_FOLDS = 50
 
@@ -196,13 +197,23 @@ def _probabilities(path: Path, table: pd.DataFrame, base: str, ids: pd.Series) -
     absent = np.isnan(values).all(axis=1)
     with np.errstate(invalid="ignore"):
         sums = values.sum(axis=1)
-        bad = ~absent & ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & (np.abs(sums - 1) <= TOLERANCE))
+        near = np.abs(sums - 1) <= _tolerance(values[~absent])
+        bad = ~absent & ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & near)
     if bad.any():
         raise BadInput(
             f"{_row(path, bad, ids)}, base {plain(base)}: {values[int(bad.argmax())].tolist()}; "
             "give three probabilities that sum to 1, or NaN for all three"
         )
     return np.asarray(values / sums[:, None])
+
+
+def _tolerance(values: np.ndarray) -> float:
+    """How far sums of three of these probabilities (n, 3) may be from 1: half a unit of the last decimal each."""
+    for decimals in DECIMALS:
+        # Written in single precision, 0.333 is not 0.333.
+        if np.abs(values - values.round(decimals)).max(initial=0.0) < 1e-7:
+            return max(TOLERANCE, 1.5 * 10.0**-decimals + 1e-6)
+    return TOLERANCE
 
 
 def _features(path: Path, table: pd.DataFrame, names: Sequence[str], ids: pd.Series) -> pd.DataFrame:

@@ -67,6 +67,24 @@ def test_sums_a_little_off_are_put_right(tmp_path: Path) -> None:
     assert np.abs(given.probabilities["one"].sum(axis=1) - 1).max() < 1e-12
 
 
+@pytest.mark.parametrize("decimals", [2, 3, 4])
+def test_probabilities_that_were_rounded_are_put_right(tmp_path: Path, decimals: int) -> None:
+    table = _table(500).round(decimals)
+    columns = [f"one_{name}" for name in CLASSES]
+    furthest = np.abs(table[columns].sum(axis=1) - 1).max()
+    assert furthest > 0.9 * 10.0**-decimals
+    given = read(_written(tmp_path, table.astype(dict.fromkeys(columns, "float32"))), ["one"], [])
+    expected = table[columns].to_numpy() / table[columns].sum(axis=1).to_numpy()[:, None]
+    assert np.abs(given.probabilities["one"] - expected).max() < 1e-6
+
+
+def test_more_than_rounding_explains_is_refused(tmp_path: Path) -> None:
+    table = _table(500).round(3)
+    table.loc[7, [f"one_{name}" for name in CLASSES]] = [0.5, 0.3, 0.198]
+    with pytest.raises(BadInput, match=r"row 8 \(id 1007\), base one: .* sum to 1"):
+        read(_written(tmp_path, table), ["one"], [])
+
+
 def test_what_an_exchange_does_is_in_the_columns_name() -> None:
     names = ["words_a", "words_b", "words_diff", "turns", "lonely_a"]
     assert exchange(names) == {
