@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from battles.errors import BadInput
-from oof.leakage import refuse_suspects, sharpening, suspects
+from oof.leakage import AHEAD, UNDER_CONFIDENT, refuse_suspects, sharpening, suspects
+from oof.metrics import log_loss
 from oof.probabilities import softmax
 
 ROWS = 4000
@@ -43,3 +44,24 @@ def test_a_suspect_is_refused_by_name_and_with_the_way_out() -> None:
     refuse_suspects({"weak": WEAK, "honest": TRUTH}, VOTES)
     with pytest.raises(BadInput, match=r"base memory: its log loss .* leave it out of BASES, .* ALLOW_SUSPECT=1"):
         refuse_suspects({"memory": _remembering(0.25), "weak": WEAK}, VOTES)
+
+
+@pytest.mark.parametrize("rows", [8, 30, 100, 199, 250])
+def test_honest_bases_on_few_battles_are_not_refused(rows: int) -> None:
+    """What looks like memory there is chance: a guard without a standard error refuses one table in so many."""
+    refused = by_chance = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        at = rng.choice(ROWS, rows, replace=False)
+        bases = {"honest": TRUTH[at], "weak": WEAK[at]}
+        ahead = log_loss(bases["weak"], VOTES[at]) - log_loss(bases["honest"], VOTES[at])
+        by_chance += ahead > AHEAD and sharpening(bases["honest"], VOTES[at]) > UNDER_CONFIDENT
+        refused += bool(suspects(bases, VOTES[at]))
+    assert refused <= 1
+    assert by_chance >= 5
+
+
+@pytest.mark.parametrize("rows", [200, 400])
+def test_a_base_that_remembers_much_is_still_suspected_on_few_battles(rows: int) -> None:
+    memory = 0.5 * TRUTH[:rows] + 0.5 * np.eye(3)[VOTES[:rows]]
+    assert list(suspects({"memory": memory, "honest": TRUTH[:rows]}, VOTES[:rows])) == ["memory"]
