@@ -1,6 +1,7 @@
 """Kills a `make submission` at a chosen moment, and looks for what it leaves behind."""
 
 import os
+import re
 import signal
 import time
 from contextlib import suppress
@@ -24,9 +25,9 @@ GONE, STUCK = 5.0, 900.0
 STEPS = (
     "params",
     "sample",
-    "tiny",
     "prepare --test",
     "prepare",
+    "tiny",
     "features",
     "features --test",
     "base",
@@ -59,6 +60,9 @@ class Kill:
 
     def is_due(self, family: list[psutil.Process], project: Project) -> bool:
         running = {number: one for one in family if (number := _step(one)) is not None}
+        # Ctrl-C is ignored by a step that still imports, as it is meant for all of the call.
+        if self.victim == "step" and self.signal == signal.SIGINT:
+            running = {number: one for number, one in running.items() if _catches(one, self.signal)}
         latest, wanted = max(running, default=-1), STEPS.index(self.step)
         if self.file:
             return latest >= wanted and any(project.folder.glob(self.file))
@@ -66,7 +70,7 @@ class Kill:
 
 
 def calls(project: Project, words: tuple[str, ...], kill: Kill, scratch: Path) -> int | None:
-    """Starts make and kills; returns its exit code, None when it had ended before its moment came.
+    """Starts make and kills; returns its exit code, None when it ended as if nothing had been.
 
     `scratch` is where the call's processes share arrays.
     """
@@ -85,7 +89,7 @@ def calls(project: Project, words: tuple[str, ...], kill: Kill, scratch: Path) -
         process.communicate()
         return None
     process.communicate()
-    return process.returncode
+    return process.returncode or None
 
 
 def _family(make: psutil.Process) -> list[psutil.Process]:
@@ -105,9 +109,16 @@ def _strike(make: psutil.Process, family: list[psutil.Process], kill: Kill) -> N
     if kill.victim == "group":
         os.killpg(make.pid, kill.signal)
         return
-    steps = [one for one in family if _step(one) is not None]
+    steps = {number: one for one in family if (number := _step(one)) is not None}
     with suppress(psutil.NoSuchProcess):
-        (steps[0] if kill.victim == "step" and steps else make).send_signal(kill.signal)
+        (steps[max(steps)] if kill.victim == "step" and steps else make).send_signal(kill.signal)
+
+
+def _catches(process: psutil.Process, number: signal.Signals) -> bool:
+    with suppress(OSError):
+        caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+        return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+    return False
 
 
 def _step(process: psutil.Process) -> int | None:
