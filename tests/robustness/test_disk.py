@@ -1,20 +1,25 @@
 """On a file system that fills up a step says so in one line, leaves what was there, and goes on once there is room."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from battles.sample import generate
+from battles.settings import Sample
 from tests.project import Project, copy_project
 from tests.robustness.kills import half_written, results
+from tests.robustness.stages_in_process import RUN, STEPS, call, check_refusal, resolve, snapshot
 
-WHOLE = bool(os.environ.get("TORTURE"))
+SIZES = 20 if os.environ.get("TORTURE") else 3
+SETTINGS = "prepare.folds=2 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=1 tfidf.bits=10"
 SMALL = "sample.train=100 sample.test=10 prepare.folds=3 stack.trials=1 stack.rounds=5"
 OVERRIDES = f"SET={SMALL} run.bases=[tfidf]"
-STEPS = ("prepare", "features", "oof", "stack", "submission", "report")
 
 
 @pytest.fixture
@@ -72,32 +77,41 @@ def test_a_full_disk_is_said_and_what_was_there_stays(disk: Path) -> None:
     project.made("features", "RUN=r", OVERRIDES)
 
 
-@pytest.mark.skipif(not WHOLE, reason="takes long: make torture")
-def test_a_disk_of_any_size_loses_nothing(disk: Path) -> None:
-    project = copy_project(disk / "clone")
-    project.made("submission", "RUN=whole", OVERRIDES)
-    project.made("report", "RUN=whole", OVERRIDES)
-    expected = results(project, "whole")
-    empty = _free(disk)
-    project.made("clean", "RUN=whole")
-    needed = _free(disk) - empty
-    refused = 0
-    for leave in np.random.default_rng(2).uniform(0.01, 1.0, 20) * needed:
+def test_a_disk_of_any_size_loses_nothing(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of a run on a disk with less and less room: what is there stays, and there it goes on."""
+    work = disk / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    data = generate(Sample(train=60, test=10, seed=1))
+    data.train.to_csv("train.csv", index=False)
+    data.test.to_csv("test.csv", index=False)
+    params = partial(resolve, "--profile", "cpu", "--train", "train.csv", "--test", "test.csv", "--overrides", SETTINGS)
+    steps = {"params": params, **{name: partial(call, main, *more) for name, (main, more) in STEPS.items()}}
+    inputs, before = snapshot(work), _free(disk)
+    assert [step().code for step in steps.values()] == [0] * len(steps)
+    expected, needed = results(Project(work), RUN), before - _free(disk)
+    refused = []
+    for leave in np.random.default_rng(2).uniform(0.0, 1.0, SIZES) * needed:
+        _clear(work, inputs)
         ballast = _fill(disk, int(leave))
-        good: dict[str, bytes] = {}
-        for step in STEPS:
-            said = project.make(step, "RUN=r", OVERRIDES)
-            if said.returncode:
-                _one_line(said)
-                refused += 1
-                break
-            good = _contents(project)
-        now = _contents(project)
-        assert {name: now[name] for name in good} == good, f"{leave:.0f} bytes"
-        assert not half_written(project)
-        ballast.unlink()
-        project.made("submission", "RUN=r", OVERRIDES)
-        assert results(project, "r") == expected
-        project.made("clean", "RUN=r")
-        print(f"disks: {refused} too small, nothing lost ({leave / 1024:.0f} KiB)", flush=True)
-    assert refused >= 10
+        for name, step in steps.items():
+            good, outcome = snapshot(work), step()
+            if outcome.code:
+                check_refusal(outcome, "No space left on device; free some space")
+                now = snapshot(work)
+                assert {path: now[path] for path in good} == good, f"{name} on {leave:.0f} bytes"
+                assert not [path for path in now if path.endswith(".tmp")]
+                refused.append(name)
+                ballast.unlink()
+                assert step().code == 0
+        ballast.unlink(missing_ok=True)
+        assert results(Project(work), RUN) == expected
+    print(f"disks: {SIZES}, too small: {len(refused)} (in {', '.join(sorted(set(refused)))}), bytes lost: 0")
+    assert len(refused) >= SIZES / 2
+
+
+def _clear(work: Path, inputs: dict[str, bytes]) -> None:
+    """Removes all but the input files and params.yaml."""
+    for room in (path for path in work.iterdir() if path.is_dir()):
+        shutil.rmtree(room)
+    assert inputs.keys() <= {path.name for path in work.iterdir()}
