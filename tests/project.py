@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ class Project:
             text=True,
             env=_environment(exported),
             process_group=0,
+            preexec_fn=_hear_interrupts,
         )
 
     def made(self, *words: str) -> str:
@@ -59,6 +61,11 @@ class Project:
             for path in files
             if path.suffix not in (".py", ".pyc")
         }
+
+
+def _hear_interrupts() -> None:
+    """In the child: a shell that starts the tests in the background has them, and what they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _environment(exported: Mapping[str, str]) -> dict[str, str]:
