@@ -118,8 +118,10 @@ def measure(case: Case, size: int) -> tuple[float, list[Cost]]:
         path = folder / ("given.parquet" if table else "given.csv")
         case.make(path, size)
         bases = ",".join(f"base{number}" for number in range(size))
-        words = ("--profile", "table", "--table", path.name, "--bases", bases) if table else ("--profile", "cpu")
-        words += ("--overrides", "stack.trials=2 stack.rounds=50") if table else ("--train", path.name)
+        words = ["--profile", "cpu", "--train", path.name]
+        if table:
+            words = ["--profile", "table", "--table", path.name, "--bases", bases]
+            words += ["--overrides", "stack.trials=2 stack.rounds=50"]
         _run(folder, "params", *words)
         return path.stat().st_size / 1e6, [_run(folder, *step) for step in case.steps]
 
