@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
-VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES FROM MESSAGE KERNEL RUNS
+VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES FROM MESSAGE KERNEL RUNS TEXTS
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -44,7 +44,7 @@ help:
 	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
 	@echo 'make stack TABLE=predictions.parquet BASES=one,two RUN=name    of predictions made elsewhere; FEATURES=columns'
-	@echo 'make report       figures and metrics: report/<run>/index.html'
+	@echo 'make report       how good, why, and where it fails: report/<run>/index.html; TEXTS=no without the texts of battles'
 	@echo 'make verify       every hash, the submission and the nested log loss of a run, computed again from its files'
 	@echo 'make predict RUN=name BATTLES=file    battles predicted by a finished run: submission/<run>/predictions.csv or OUT=file'
 	@echo 'make bundle RUN=name [OWNER=you]      what a Kaggle notebook without internet needs: submission/<run>/bundle/'
@@ -186,7 +186,7 @@ oof/$(RUN)/stack.test.parquet: $(STACK) $(TEST_OOF) $(TEST_FEATURES)
 $(SUBMISSION) &: $(TEST_STACK)
 	@exec $(PY) -m stages.submit --run $(RUN)
 
-$(REPORT) &: $(STACK)
+$(REPORT) &: $(STACK) $(PARAMS)/report.json $(TEST_FEATURES)
 	@exec $(PY) -m stages.report --run $(RUN)
 
 stack: $(STACK)

@@ -51,8 +51,12 @@ class Progress:
             self._bar.update(units)
         elif time.monotonic() - self._printed >= LINE_EVERY_SECONDS:
             self._printed = time.monotonic()
-            left = (self._printed - self._began) / max(self._done, 1) * (self._total - self._done)
-            self._print(f"{100 * self._done / max(self._total, 1):.0f} %, about {left:.0f} s left")
+            share = f"{100 * self._done / max(self._total, 1):.0f} %"
+            if not self._done:  # of no pace there is no estimate
+                self._print(share)
+                return
+            left = (self._printed - self._began) / self._done * (self._total - self._done)
+            self._print(f"{share}, about {left:.0f} s left")
 
     def skip(self, units: int) -> None:
         """Counts `units` that an earlier process did: they say nothing about this one's pace."""

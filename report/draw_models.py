@@ -1,10 +1,11 @@
-"""Figures of the predictions: losses, calibration, training curves, position, confusion."""
+"""Figures of the predictions: losses, calibration, training curves, position, length. Each is one panel."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from report.style import (
     ACCENT,
@@ -14,63 +15,46 @@ from report.style import (
     MUTED,
     WARNING,
     WIDTH,
-    panels,
+    panel,
     rows_of,
     shortened,
 )
 
-Scores = Mapping[str, Mapping[str, float | None]]
 _POINTS = 300  # of a curve: more than a screen shows
 _SMOOTHED_SHARE = 0.08
 _MARGIN = 0.04
 
 
-def losses(scores: Scores, prior: float, stack: str) -> Figure:
-    """Log loss of every model as a bar from the prior's, with its own standard error."""
-    names = sorted(scores, key=lambda name: scores[name]["log_loss"] or 0.0)
-    values = np.array([scores[name]["log_loss"] for name in names], dtype=np.float64)
-    errors = np.array([scores[name]["log_loss_standard_error"] or 0.0 for name in names])
-    figure, (axes,) = panels(1, 1, WIDTH, 0.6 + 0.27 * len(names))
-    positions = rows_of(axes, [shortened(name) for name in names])
-    colours = [
-        INK if name == stack else ACCENT if v <= prior else WARNING for name, v in zip(names, values, strict=True)
+def colours(names: Sequence[str], losses: Sequence[float], prior: float, stack: str) -> list[str]:
+    """One colour a model: the stack's, that of models better than the prior, that of worse ones."""
+    return [
+        INK if name == stack else ACCENT if loss <= prior else WARNING for name, loss in zip(names, losses, strict=True)
     ]
-    axes.barh(positions, values - prior, left=prior, height=0.62, color=colours)
-    axes.errorbar(values, positions, xerr=errors, fmt="none", ecolor=MUTED, elinewidth=1.4, capsize=3)
-    axes.axvline(prior, color=INK, linewidth=1)
-    for position, value in zip(positions, values, strict=True):
-        axes.annotate(
-            f"{value:.4f}", (1.01, position), xycoords=("axes fraction", "data"), va="center", annotation_clip=False
+
+
+def reliability(table: pd.DataFrame) -> Figure:
+    """Observed share against predicted probability, per class."""
+    figure, axes = panel(WIDTH)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
+    for number, (label, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
+        part = table[table["class"] == number]
+        if part.empty:  # no ties
+            continue
+        axes.errorbar(
+            part["predicted"],
+            part["observed"],
+            yerr=part["standard_error"],
+            color=colour,
+            linewidth=1.3,
+            elinewidth=0.8,
+            marker="o",
+            markersize=3,
+            label=label,
         )
-    axes.set_xlabel("log loss (bars start at the prior's; left is better)")
-    return figure
-
-
-def reliability(tables: Mapping[str, pd.DataFrame], ece: Mapping[str, float]) -> Figure:
-    """Observed share against predicted probability, per class, one panel a model."""
-    figure, every = panels(len(tables), 3, WIDTH / 3, WIDTH / 3)
-    for axes, (name, table) in zip(every, tables.items(), strict=True):
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
-        for number, (label, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
-            part = table[table["class"] == number]
-            if part.empty:  # no ties
-                continue
-            axes.errorbar(
-                part["predicted"],
-                part["observed"],
-                yerr=part["standard_error"],
-                color=colour,
-                linewidth=1.3,
-                elinewidth=0.8,
-                marker="o",
-                markersize=3,
-                label=label,
-            )
-        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        axes.set_title(f"{shortened(name)}  (ECE {ece[name]:.3f})")
-    figure.supxlabel("predicted probability", fontsize="medium")
-    figure.supylabel("share that came true", fontsize="medium")
-    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("share that came true")
+    axes.legend(loc="upper left")
     return figure
 
 
@@ -79,56 +63,57 @@ def smoothed(losses: pd.Series) -> pd.Series:
     return losses.rolling(max(1, round(len(losses) * _SMOOTHED_SHARE)), min_periods=1).mean()
 
 
-def curves(bases: Mapping[str, Mapping[int, pd.DataFrame]], prior: float) -> Figure:
-    """Training loss, smoothed, and log loss on the held-out fold, one panel a base, one line a fold."""
-    figure, every = panels(len(bases), 2, WIDTH / min(len(bases), 2), 2.7)
-    for axes, (name, folds) in zip(every, bases.items(), strict=True):
-        seen: list[float] = [prior]
-        for fold, curve in folds.items():
-            colour = f"C{fold % 10}"
-            line = smoothed(curve["loss"])
-            kept = np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(np.int64))
-            axes.plot(
-                curve["step"].iloc[kept], line.iloc[kept], color=colour, linewidth=1.1, alpha=0.75, label=f"fold {fold}"
-            )
-            checked = curve.dropna(subset="valid_log_loss")
+def curves(folds: Mapping[int, pd.DataFrame], squared: bool, prior: float) -> Figure:
+    """Training loss of one base, smoothed, one line a fold; dots: log loss on held-out battles.
+
+    `squared`: it was trained on squared errors. Their scale is not that of the dots and the prior, which are left out.
+    """
+    figure, axes = panel(2.5)
+    seen: list[float] = [] if squared else [prior]
+    for fold, curve in folds.items():
+        colour = f"C{fold % 10}"
+        line = smoothed(curve["loss"])
+        kept = np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(np.int64))
+        axes.plot(
+            curve["step"].iloc[kept], line.iloc[kept], color=colour, linewidth=1.1, alpha=0.75, label=f"fold {fold}"
+        )
+        # The first steps of a fresh head can be so high that they would flatten everything after them.
+        seen += [*line.iloc[len(line) // 20 :]]
+        checked = curve.dropna(subset="valid_log_loss")
+        if not squared and len(checked):
             axes.plot(
                 checked["step"],
                 checked["valid_log_loss"],
                 color=colour,
                 marker="o",
-                markersize=5.5,
+                markersize=5,
                 linestyle="none",
                 markeredgecolor=INK,
                 markeredgewidth=0.7,
                 zorder=3,
             )
-            # The first steps of a fresh head can be so high that they would flatten everything after them.
-            seen += [*line.iloc[len(line) // 20 :], *checked["valid_log_loss"]]
+            seen += [*checked["valid_log_loss"]]
+    if not squared:
         axes.axhline(prior, color=INK, linewidth=0.8, linestyle="--")
-        low, high = min(seen), max(seen)
-        room = _MARGIN * max(high - low, 0.01)
-        axes.set(ylim=(low - room, high + room), xlabel="optimizer step")
-        axes.set_title(shortened(name))
-    # One legend for all panels: a fold has one colour in all of them, and not every base has run every fold.
-    lines = {label: line for axes in every for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    labels = sorted(lines, key=lambda label: int(label.removeprefix("fold ")))
-    figure.legend([lines[label] for label in labels], labels, loc="outside upper center", ncols=10, fontsize="small")
-    figure.supylabel("log loss", fontsize="medium")
+    low, high = min(seen), max(seen)
+    room = _MARGIN * max(high - low, 0.01)
+    axes.set(ylim=(low - room, high + room), xlabel="optimizer step")
+    axes.set_ylabel("squared error" if squared else "log loss, nats")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize="small")
     return figure
 
 
 def position(models: Mapping[str, Mapping[str, float | None]], votes: Mapping[str, float]) -> Figure:
     """Mean probability of A minus that of B of every model, in each order and averaged; the band: the votes."""
-    figure, (axes,) = panels(1, 1, WIDTH, 1.1 + 0.3 * len(models))
+    figure, axes = panel(1.15 + 0.26 * len(models))
     positions = rows_of(axes, [shortened(name) for name in models])
-    low, high = (votes["lead"] + sign * votes["standard_error"] for sign in (-1, 1))
-    axes.axvspan(low, high, color=CLASS_COLOURS[2], alpha=0.2, linewidth=0, label="votes ± standard error")
+    low, high = (votes["lead"] + sign * 1.96 * votes["standard_error"] for sign in (-1, 1))
+    axes.axvspan(low, high, color=CLASS_COLOURS[2], alpha=0.25, linewidth=0, label="votes, 95 %")
     axes.axvline(0, color=MUTED, linewidth=1)
     for key, marker, colour, label in (
         ("plain", ">", CLASS_COLOURS[0], "plain order"),
-        ("swapped", "<", CLASS_COLOURS[1], "swapped order, mapped back"),
-        ("mean", "o", INK, "as used (mean)"),
+        ("swapped", "<", CLASS_COLOURS[1], "swapped order"),
+        ("mean", "o", INK, "as used"),
     ):
         shown = [
             (value, place)
@@ -137,27 +122,39 @@ def position(models: Mapping[str, Mapping[str, float | None]], votes: Mapping[st
         ]
         if shown:
             leads, places = zip(*shown, strict=True)
-            axes.scatter(leads, places, marker=marker, s=34, color=colour, label=label, zorder=3)
+            axes.scatter(leads, places, marker=marker, s=30, color=colour, label=label, zorder=3)
     axes.set_xlabel("mean of P(A wins) − P(B wins)")
-    figure.legend(loc="outside upper center", ncols=4, fontsize="small")
+    axes.locator_params(axis="x", nbins=5)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
 
-def confusion(counts: np.ndarray) -> Figure:
-    """Votes by predicted class, as many classes as `counts` has: battles, and their share of the row's votes."""
-    names = CLASS_NAMES[: len(counts)]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, (axes,) = panels(1, 1, WIDTH * 0.55, WIDTH * 0.42)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (vote, predicted), count in np.ndenumerate(counts):
-        share = shares[vote, predicted]
-        axes.text(
-            predicted, vote, f"{count:,}\n{share:.0%}", ha="center", va="center", color="white" if share > 0.55 else INK
-        )
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted", ylabel="voted")
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+def verbosity(table: pd.DataFrame) -> Figure:
+    """Win rate of the longer response by length ratio: votes with their interval, and what the stack expects."""
+    figure, axes = panel(2.7)
+    places = np.arange(len(table))
+    axes.axhline(0.5, color=MUTED, linewidth=1)
+    axes.errorbar(
+        places,
+        table["votes"],
+        yerr=1.96 * table["standard_error"],
+        color=INK,
+        marker="o",
+        markersize=4,
+        capsize=2,
+        linewidth=1.3,
+        label="votes, 95 %",
+    )
+    axes.plot(places, table["predicted"], color=ACCENT, marker="s", markersize=3.5, linestyle="--", label="stack")
+    ratios = zip(table["ratio_from"], table["ratio_to"], strict=True)
+    axes.set_xticks(places, [f"{_ratio(low)}–{_ratio(high)}" for low, high in ratios], rotation=40, ha="right")
+    axes.tick_params(axis="x", labelsize="small")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set(xlabel="length of the longer ÷ that of the shorter")
+    axes.set_ylabel("longer wins, ties half")
+    axes.legend(loc="lower right")
     return figure
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 1.995 else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

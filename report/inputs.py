@@ -1,7 +1,7 @@
-"""Everything a report reads of a run, checked against the run's split. The texts of the battles are never loaded."""
+"""Everything a report reads of a run, checked against the run's split. Responses are read of a few battles only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,66 +12,144 @@ from pydantic import BaseModel, FiniteFloat, ValidationError
 from battles.errors import BadInput, plain
 from battles.files import column_names, read_json, read_table
 from battles.paths import RunPaths
-from battles.schema import ID, MODELS, WINNERS
+from battles.schema import ID, MODELS, TEXTS, WINNERS
+from features.drift import Drift
 from oof import table
 from oof.table import STACK, Predictions
 
 CURVE = ("step", "loss", "valid_log_loss")
 PRIOR = "prior"
-# Columns of the feature table: log(1 + characters) of each response.
-LENGTHS = ("chars_a", "chars_b")
+# Columns of the feature table that sections look at; those that a run has are read.
+_PAIRED = ("chars", "words", "lines", "bullets", "numbered", "headings", "bold", "code_fences", "refusal")
+_COLUMNS = (
+    *(f"{name}_{side}" for name in _PAIRED for side in ("a", "b")),
+    "prompt_turns",
+    "prompt_length",
+    "prompt_asks_code",
+    "identical",
+)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the shipped stacker predicts what it does, of k of the run's battles (`models.stacking.contributions`).
+
+    rows (k,): their places in the run. sampled (k,): which of them were drawn at random, and stand for all. names: of m
+    inputs; values, exchanged (k, m, 2): what each adds to the lead of A over B and to the tie, in the own order
+    and with A and B exchanged. shipped (k, 3): the probabilities that follow. weights: base → its `lead` and `tie`
+    weight in the linear part.
+    """
+
+    rows: np.ndarray
+    sampled: np.ndarray
+    names: tuple[str, ...]
+    values: np.ndarray
+    exchanged: np.ndarray
+    shipped: np.ndarray
+    weights: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class StudyTrials:
+    """One study of the stacker: its name, and its trials: `number, state, value, rounds, seconds` and one column a
+    param."""
+
+    name: str
+    trials: pd.DataFrame
+    importances: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a report tells beside the tables of a run; each may be missing, and the page says so.
+
+    rows: of the table that a run of predictions made elsewhere is of. made: date and time. facts: (name, value) of the
+    run, its files and its machine. settings: section → its resolved settings. squared: bases that are trained on
+    squared errors. dots: base → battles at most behind a dot of its curve.
+    """
+
+    rows: int = 0
+    made: str = ""
+    facts: Sequence[tuple[str, str]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    squared: frozenset[str] = frozenset()
+    dots: Mapping[str, int] = field(default_factory=dict)
+    explanation: Explanation | None = None
+    studies: Sequence[StudyTrials] = ()
+    drift: Drift | None = None
+    test_battles: int = 0
+    with_texts: bool = True
 
 
 @dataclass(frozen=True)
 class Inputs:
     """The tables of one run, all of the same n voted battles in the same order.
 
-    battles: `id`, the winners and, if the battles have them, the models' names. lengths: log(1 + characters) of A and
-    B, (n, 2), NaN where they are not known. curves: base → fold → training curve. scores: `oof/<run>/metrics.json`
-    of the stacker.
+    battles: `id`, the winners and, if the battles have them, the models' names. prompts: JSON text of their turns, None
+    where the run has no texts. features: of the columns of the feature table that the report looks at those that there
+    are. curves: base → fold → training curve. scores: `oof/<run>/metrics.json` of the stacker.
     """
 
-    run: str
+    paths: RunPaths
     battles: pd.DataFrame
+    prompts: pd.Series | None
     folds: pd.DataFrame
     bases: Mapping[str, Predictions]
     stack: Predictions
-    lengths: np.ndarray
+    features: pd.DataFrame
     curves: Mapping[str, Mapping[int, pd.DataFrame]]
     scores: dict[str, Any]
+
+    @property
+    def run(self) -> str:
+        return self.paths.name
+
+    @property
+    def covered(self) -> np.ndarray:
+        """The mask (n,) of the battles that every base and the stack predict."""
+        return np.logical_and.reduce([one.covered for one in (self.stack, *self.bases.values())])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """log(1 + characters) of A and B, (n, 2), NaN where they are not known."""
+        if not {"chars_a", "chars_b"} <= set(self.features.columns):
+            return np.full((len(self.battles), 2), np.nan)
+        return self.features[["chars_a", "chars_b"]].to_numpy(dtype=np.float64)
+
+    def texts(self, rows: np.ndarray) -> pd.DataFrame:
+        """Prompts and responses, JSON text of their turns, of the battles at `rows`."""
+        return read_table(self.paths.battles / "train.parquet", columns=[*TEXTS]).iloc[rows]
 
 
 def read(paths: RunPaths, bases: Sequence[str]) -> Inputs:
     """Reads a run's tables; raises BadInput for what is missing or of other battles."""
-    battles = _battles(paths.battles / "train.parquet")
+    path = paths.battles / "train.parquet"
+    if not path.exists():
+        raise BadInput(f"{path}: no such file; run `make prepare` first")
+    present = set(column_names(path))
+    battles = read_table(path, columns=[name for name in (ID, *MODELS, *WINNERS) if name in present])
     folds = read_table(paths.battles / "folds.parquet")
     return Inputs(
-        run=paths.name,
+        paths=paths,
         battles=battles,
+        prompts=read_table(path, columns=["prompt"])["prompt"] if set(TEXTS) <= present else None,
         folds=folds,
         bases={name: table.read(paths.predictions(name), folds, partial=True) for name in bases},
         stack=table.read(paths.predictions(STACK), folds, partial=True),
-        lengths=_lengths(paths.features / "train.parquet", battles[ID]),
+        features=_features(paths.features / "train.parquet", battles[ID]),
         curves={name: curves for name in bases if (curves := _curves(paths.base(name)))},
         scores=read_scores(paths.oof / "metrics.json", bases),
     )
 
 
-def _battles(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise BadInput(f"{path}: no such file; run `make prepare` first")
-    present = set(column_names(path))
-    return read_table(path, columns=[name for name in (ID, *MODELS, *WINNERS) if name in present])
-
-
-def _lengths(path: Path, ids: pd.Series) -> np.ndarray:
+def _features(path: Path, ids: pd.Series) -> pd.DataFrame:
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make features` first")
-    known = set(LENGTHS) <= set(column_names(path))
-    features = read_table(path, columns=[ID, *(LENGTHS if known else ())])
+    present = set(column_names(path))
+    # Predictions made elsewhere come without texts, and so without most columns.
+    features = read_table(path, columns=[ID, *(name for name in _COLUMNS if name in present)])
     table.check_ids(path, features[ID], ids, "make report")
-    # Predictions made elsewhere come without texts.
-    return features[list(LENGTHS)].to_numpy(dtype=np.float64) if known else np.full((len(ids), 2), np.nan)
+    return features.drop(columns=ID)
 
 
 def _curves(folder: Path) -> dict[int, pd.DataFrame]:
@@ -117,11 +195,19 @@ class _Figures(BaseModel):
     difference_standard_error: FiniteFloat
 
 
+class _Lost(BaseModel):
+    """What leaving a base out costs, all that is read."""
+
+    change: FiniteFloat
+    standard_error: FiniteFloat
+
+
 class _Scores(BaseModel):
     """Of `oof/<run>/metrics.json`, all that is read."""
 
     bases: dict[str, _Figures]
     candidates: dict[str, _Figures]
+    leave_one_out: dict[str, _Lost]
     shipped: str
 
 

@@ -1,141 +1,157 @@
-"""A page of HTML in one file. Every text that goes in is escaped here, and nowhere else."""
+"""What a section is made of, and the page that it stands on: `page.html.jinja` turns these parts into markup.
+
+Jinja2 escapes every text; no part holds markup. The page may load nothing and run no script but its own, should an
+escape ever be forgotten: its content security policy names that script by its hash.
+"""
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from report.style import clean
 
+_FOLDER = Path(__file__).parent
+
 
 @dataclass(frozen=True)
-class Html:
-    """Markup that is ready for the page; anything else is text and gets escaped."""
+class Words:
+    """A paragraph; `tone` is `note` for what a reader must not miss, `warning` for what may be wrong."""
 
-    markup: str
-
-
-def text(value: str) -> str:
-    """Text as HTML, also safe inside of an attribute."""
-    return escape(clean(value), quote=True)
+    kind: ClassVar[str] = "words"
+    text: str
+    tone: str = ""
 
 
-def paragraph(value: str, kind: str = "") -> Html:
-    """A paragraph; `kind` is its CSS class."""
-    return Html(f'<p class="{text(kind)}">{text(value)}</p>' if kind else f"<p>{text(value)}</p>")
-
-
-def heading(value: str) -> Html:
+@dataclass(frozen=True)
+class Heading:
     """A heading inside of a section."""
-    return Html(f"<h3>{text(value)}</h3>")
+
+    kind: ClassVar[str] = "heading"
+    text: str
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1, strong: Sequence[str] = ()) -> Html:
-    """A table: first `texts` columns of text, then figures. Rows that start with one of `strong` stand out."""
+@dataclass(frozen=True)
+class Table:
+    """A table: first `texts` columns of text, then figures. `strong` are the numbers of rows that stand out."""
 
-    def line(tag: str, cells: Sequence[str]) -> str:
-        kinds = ("" if number < texts else ' class="figure"' for number in range(len(cells)))
-        return "".join(f"<{tag}{kind}>{text(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-
-    body = "\n".join(f"<tr{' class=strong' if row[0] in strong else ''}>{line('td', row)}</tr>" for row in rows)
-    return Html(
-        f'<div class="scroll"><table><thead><tr>{line("th", head)}</tr></thead>\n<tbody>{body}</tbody></table></div>'
-    )
+    kind: ClassVar[str] = "table"
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    texts: int = 1
+    strong: Sequence[int] = ()
 
 
-def image(path: Path, what: str) -> Html:
-    """An SVG file inside the page. As an image, it can neither run scripts nor clash with the ids of another."""
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return Html(f'<figure><img alt="{text(what)}" src="data:image/svg+xml;base64,{data}"></figure>')
+@dataclass(frozen=True)
+class Image:
+    """A figure by the name of its file, what it shows for those who cannot see it, and the caption above it."""
+
+    name: str
+    what: str
+    caption: str = ""
 
 
-def details(summary: str, inside: Html) -> Html:
+@dataclass(frozen=True)
+class Images:
+    """Figures side by side where the window is wide enough."""
+
+    kind: ClassVar[str] = "images"
+    images: Sequence[Image]
+
+
+@dataclass(frozen=True)
+class Details:
     """Something long that opens on a click."""
-    return Html(f"<details><summary>{text(summary)}</summary>{inside.markup}</details>")
+
+    kind: ClassVar[str] = "details"
+    summary: str
+    parts: "Sequence[Part]"
 
 
-def beside(*parts: Html) -> Html:
-    """Parts side by side where the window is wide enough."""
-    return Html('<div class="beside">' + "".join(f"<div>{part.markup}</div>" for part in parts) + "</div>")
+@dataclass(frozen=True)
+class Card:
+    """A main figure of the run: its name, its value, and a word on it."""
+
+    name: str
+    value: str
+    beside: str = ""
 
 
-def cards(figures: Sequence[tuple[str, str]]) -> Html:
-    """The run's main figures: (name, value) each."""
-    items = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in figures)
-    return Html(f'<dl class="cards">{items}</dl>')
+@dataclass(frozen=True)
+class Cards:
+    """The run's main figures."""
+
+    kind: ClassVar[str] = "cards"
+    cards: Sequence[Card]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A glossary: (word, what it means) each."""
+
+    kind: ClassVar[str] = "terms"
+    terms: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Battles to look at one by one (`report.browser`), and the choices that their filters offer."""
+
+    kind: ClassVar[str] = "browser"
+    battles: Sequence[Mapping[str, Any]]
+    filters: Mapping[str, Sequence[str]]
+    with_texts: bool
+
+
+Part = Words | Heading | Table | Images | Details | Cards | Terms | Browser
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: its anchor, its title, one paragraph on what to look for, and what it shows."""
+    """A part of the page: its anchor, its title, and what it shows."""
 
     anchor: str
     title: str
-    lead: str
-    parts: Sequence[Html]
-
-    def markup(self) -> str:
-        """The section as HTML."""
-        inside = "\n".join(part.markup for part in self.parts)
-        title = f"<h2>{text(self.title)}</h2>\n<p>{text(self.lead)}</p>"
-        return f'<section id="{text(self.anchor)}">{title}\n{inside}</section>'
+    parts: Sequence[Part] = field(default_factory=tuple)
 
 
-def page(title: str, top: Sequence[Html], sections: Sequence[Section], foot: str) -> str:
-    """The whole document. It may load nothing and run no script, should an escape ever be forgotten."""
-    links = "".join(f'<a href="#{text(part.anchor)}">{text(part.title)}</a>' for part in sections)
-    body = "\n".join(part.markup() for part in sections)
-    head = "\n".join(part.markup for part in top)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{text(title)}</title>
-<style>{_CSS}</style>
-</head>
-<body>
-<header><h1>{text(title)}</h1>
-{head}
-<nav>{links}</nav></header>
-<main>
-{body}
-</main>
-<footer>{text(foot)}</footer>
-</body>
-</html>
-"""
+def page(title: str, top: Sequence[Part], sections: Sequence[Section], foot: str, figures: Path) -> str:
+    """The whole document; `figures` is the folder that the images' files lie in."""
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return (
+        _environment(figures)
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            top=top,
+            sections=sections,
+            foot=foot,
+            css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=digest,
+        )
+    )
 
 
-_CSS = """
-:root { color-scheme: light; --ink: #22303c; --muted: #65727e; --line: #e3e8ec; --accent: #2f6db3; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 64rem; padding: 2rem 1.5rem 4rem; color: var(--ink); background: #fff;
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1rem; }
-h2 { font-size: 1.25rem; margin: 0 0 .4rem; }
-p { margin: 0 0 .9rem; max-width: 48rem; }
-section { border-top: 1px solid var(--line); padding: 1.6rem 0 1rem; }
-nav { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: 1.2rem 0 1.6rem; font-size: .92rem; }
-a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 0 0 1rem; }
-.cards div { border: 1px solid var(--line); border-radius: .5rem; padding: .55rem .9rem; min-width: 8rem; }
-dt { color: var(--muted); font-size: .82rem; } dd { margin: 0; font-size: 1.2rem; font-weight: 600; }
-.note { background: #fff6e5; border-left: 4px solid #e0a030; padding: .6rem .9rem; }
-.scroll { overflow-x: auto; margin: 0 0 1.1rem; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .28rem .8rem .28rem 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-th { color: var(--muted); font-weight: 600; border-bottom-width: 2px; }
-.figure { text-align: right; padding-left: .8rem; font-variant-numeric: tabular-nums; }
-tr.strong td { font-weight: 700; background: #f3f7fb; }
-figure { margin: 0 0 1.1rem; } img { max-width: 100%; height: auto; }
-.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 0 1.5rem; }
-.beside > div { min-width: 0; }
-h3 { font-size: 1rem; margin: .3rem 0 .3rem; }
-details { margin: 0 0 1.1rem; } summary { cursor: pointer; color: var(--accent); }
-details[open] summary { margin-bottom: .6rem; }
-footer { border-top: 1px solid var(--line); padding-top: 1rem; color: var(--muted); font-size: .85rem; }
-@media print { nav { display: none; } section { break-inside: avoid; } }
-"""
+def _environment(figures: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clean"] = lambda text: clean(str(text))
+    environment.filters["svg"] = lambda name: _as_url(figures / f"{name}.svg")
+    return environment
+
+
+def _as_url(path: Path) -> str:
+    """An SVG file as the source of an image: so it can neither run scripts nor clash with the ids of another."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -119,13 +119,15 @@ def class_scores(confusion: np.ndarray, classes: int = CLASSES) -> dict[str, dic
     return result
 
 
-def text_table(scores: Scores, shipped: str | None = None, reference: str | None = None) -> str:
+def text_table(
+    scores: Scores, shipped: str | None = None, kept: Collection[str] = (), reference: str | None = None
+) -> str:
     """The scores as a table of at most 120 columns, the lowest log loss first; `shipped` is marked with a star.
 
-    What is not known is a dash. Models that repeat an earlier one's predictions are left out, unless differences are to
-    another `reference` than the stack: then they are of different runs, and all stand there.
+    What is not known is a dash. Models that repeat an earlier one's predictions are left out, but for those `kept`;
+    unless differences are to another `reference` than the stack: then they are of different runs, and all stand there.
     """
-    repeated = {} if reference else twins(scores, kept=() if shipped is None else (shipped,))
+    repeated = {} if reference else twins(scores, kept=(*kept, *([shipped] if shipped else [])))
     heads = [f"to {reference}" if reference and key == "difference" else head for key, head, _ in _COLUMNS]
     rows = [["model", *heads]]
     for model in sorted(scores, key=lambda name: scores[name]["log_loss"] or 0.0):

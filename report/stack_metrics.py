@@ -55,13 +55,13 @@ def summary(metrics: Mapping[str, Any], stack: str) -> str:
     """The lines that `make stack` prints of `metrics.json`."""
     shipped, nested = metrics["shipped"], metrics["candidates"][stack]
     everything = metrics["bases"] | metrics["candidates"]
-    lines = [text_table(everything, shipped), _LEGEND]
+    lines = [text_table(everything, shipped, [stack]), _LEGEND]
     if metrics["classes"] == 2:
         lines.append(
             f"two classes, no ties: accuracy {nested['accuracy']:.4f}, two-class log loss {nested['log_loss']:.4f} "
             "(0.6931 for one half each)"
         )
-    if repeated := twins(everything, kept=(shipped,)):
+    if repeated := twins(everything, kept=(shipped, stack)):
         lines.append(
             f"not shown, as they repeat another: {', '.join(f'{name} = {of}' for name, of in repeated.items())}"
         )

@@ -1,5 +1,10 @@
-"""The look of every figure, and saving one as SVG. Names from the user's files are drawn as they are, never as TeX."""
+"""The look of every figure, and saving one as SVG. Names from the user's files are drawn as they are, never as TeX.
 
+A figure is as wide as a telephone's screen, so that its text keeps one size wherever the page is read; wider windows
+show several side by side. In a dark window its colours change by a style sheet of its own.
+"""
+
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,23 +15,34 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from battles.files import atomic
+from battles.files import write_text
 
 CLASS_NAMES = ("A wins", "B wins", "tie")
 CLASS_COLOURS = ("#2f6db3", "#d2691e", "#5b8c5a")
 INK, MUTED, GRID, ACCENT, WARNING = "#22303c", "#8a97a3", "#e3e8ec", "#2f6db3", "#b3412f"
-WIDTH = 7.6  # inches: the page shows a figure at most this wide, so text keeps one size
-NAME_LENGTH = 36
+# What each colour is in a dark window.
+DARK = {
+    INK: "#dfe6ec",
+    MUTED: "#8f9ca8",
+    GRID: "#36424d",
+    ACCENT: "#6fa8e6",
+    WARNING: "#e5836f",
+    "#d2691e": "#f09a5a",
+    "#5b8c5a": "#8cc08a",
+}
+WIDTH = 3.55  # inches, 341 px: a telephone's window of 390 px without its margins
+NAME_LENGTH = 26
 
 _RC: dict[Any, Any] = {
     "text.parse_math": False,  # a model's name may hold dollar signs
     "svg.fonttype": "none",
-    "font.size": 9.5,
-    "axes.titlesize": 10,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.spines.top": False,
@@ -36,7 +52,10 @@ _RC: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
-    "figure.facecolor": "white",
+    "legend.fontsize": 8.5,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
 }
 
 
@@ -51,8 +70,20 @@ def styled() -> Iterator[None]:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as SVG, atomically; the same figure gives the same bytes."""
-    with mpl.rc_context({"svg.hashsalt": path.stem}), atomic(path) as temporary:
-        figure.savefig(temporary, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    write_text(path, buffer.getvalue().replace("<defs>", f"<style>{_dark()}</style>\n<defs>", 1))
+
+
+def _dark() -> str:
+    """Rules that exchange the colours in a dark window; matplotlib writes them into the elements' own styles."""
+    rules = [
+        f'[style*="{what}: {light}"]{{{what}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    ]
+    return "@media screen and (prefers-color-scheme: dark){" + "".join(rules) + "}"
 
 
 def clean(text: str) -> str:
@@ -61,18 +92,15 @@ def clean(text: str) -> str:
 
 
 def shortened(name: str) -> str:
-    """A name as a label: clean, and of at most 36 characters."""
+    """A name as a label: clean, and of at most 26 characters."""
     text = clean(name)
     return text if len(text) <= NAME_LENGTH else text[: NAME_LENGTH - 1] + "…"
 
 
-def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` axes in rows of at most `columns`, each `width` x `height` inches."""
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
-    return figure, axes
+def panel(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
 
 
 def rows_of(axes: Axes, labels: list[str]) -> list[int]:

@@ -42,7 +42,7 @@ STAGES: dict[str, type[Section]] = {
     "stack": Stack,
 }
 # No base may have the name of a stamp (`stages.params`), nor of a row of the stack's own in tables, files and charts.
-RESERVED = frozenset({"inputs", "test", "call", *STAGES, STACK, *CANDIDATES})
+RESERVED = frozenset({"inputs", "test", "call", "report", *STAGES, STACK, *CANDIDATES})
 
 
 def tiny_root(run: str) -> str:

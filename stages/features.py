@@ -5,6 +5,7 @@ from typing import Any
 from battles.files import read_metadata, table_hash, write_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
+from features.drift import drift
 from features.settings import Features
 from features.table import fit
 from stages.common import guarded, has_test, parser, section
@@ -31,7 +32,10 @@ def main() -> None:
 
     made = fit(train, folds, settings)
     if test is not None:
-        write_table(path_of_test, made.model.columns(test)[0], {"swap": made.swap, **of_test})
+        features_test = made.model.columns(test)[0]
+        write_table(path_of_test, features_test, {"swap": made.swap, **of_test})
+        if (found := drift(made.table, features_test)) is not None and found.noticeable:
+            print(f"features: warning: {found.words()}")
     if not given.test:
         made.model.save(paths.feature_model)
         write_table(paths.nested_features, made.nested, depends_on)

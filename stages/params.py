@@ -56,13 +56,15 @@ def _arguments() -> argparse.Namespace:
     for name in ("profile", "train", "test", "format", "folds", "overrides", "table", "bases", "features"):
         variable = "SET" if name == "overrides" else name.upper()
         arguments.add_argument(f"--{name}", default=variables.given(variable))
-    for name in ("ALLOW_SUSPECT", "AGAIN"):
+    for name in ("ALLOW_SUSPECT", "AGAIN", "TEXTS"):
         arguments.add_argument(f"--{name.lower().replace('_', '-')}", default=variables.given(name))
     arguments.add_argument("--nproc", default=variables.given("NPROC") or "1")
     given = arguments.parse_args()
     for name, value in (("ALLOW_SUSPECT", given.allow_suspect), ("AGAIN", given.again)):
         if value not in ("", "0", "1"):
             raise BadInput(f"{name}: {value!r}; give 1, or leave it out")
+    if given.texts not in ("", "yes", "no"):
+        raise BadInput(f"TEXTS: {given.texts!r}; give yes or no: whether the report shows texts of battles")
     return given
 
 

@@ -28,6 +28,7 @@ class Call:
     bases: str = ""
     features: str = ""
     allow_suspect: str = ""
+    texts: str = ""
 
     def after(self, earlier: "Call") -> "Call":
         """This call with what it leaves out taken from an earlier one.

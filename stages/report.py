@@ -1,16 +1,53 @@
-"""Draws a run's report: `report/<run>/index.html`, `metrics.json` and `figures/`."""
+"""Draws a run's report: `report/<run>/index.html`, `metrics.json`, `MODEL_CARD.md` and `figures/`."""
+
+from datetime import UTC, datetime
 
 from battles.paths import RunPaths
+from battles.progress import Progress
+from report.browser import choose
 from report.build import build
-from report.inputs import read
+from report.inputs import Extras, read
+from stages import report_extras
 from stages.common import guarded, run_argument, stamp
+from stages.variables import given
+
+# What takes its time: reading, explaining, studies, drift, figures.
+STEPS = 5
 
 
 def main() -> None:
     run = run_argument(__doc__)
     paths = RunPaths(run)
-    findings = build(read(paths, stamp(run, "run")["bases"]), paths.report)
-    print(f"report: {paths.report / 'index.html'} on {findings.scored:,} of {findings.battles:,} voted battles")
+    names: list[str] = stamp(run, "run")["bases"]
+    with Progress(f"report of {run}", STEPS) as progress:
+        inputs = read(paths, names)
+        progress.advance(1, "why: contributions of the stacker's inputs")
+        why = report_extras.explanation(inputs, choose(inputs), names)
+        progress.advance(1, "studies")
+        studies = report_extras.studies(run, given("STORAGE"))
+        progress.advance(1, "test battles against training battles")
+        drift, test_battles = report_extras.test_drift(paths)
+        progress.advance(1, "intervals, ratings, figures")
+        settings = report_extras.settings(run, names)
+        bases = {name: settings.get(name, {}) for name in names}
+        extras = Extras(
+            rows=report_extras.table_rows(paths),
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            facts=report_extras.facts(run, inputs.stack.metadata),
+            settings=settings,
+            squared=frozenset(name for name, base in bases.items() if base.get("objective") == "mse"),
+            dots={name: base["eval_battles"] for name, base in bases.items() if "eval_battles" in base},
+            explanation=why,
+            studies=studies,
+            drift=drift,
+            test_battles=test_battles,
+            with_texts=stamp(run, "report")["texts"],
+        )
+        findings = build(inputs, paths.report, extras)
+        progress.advance(1, "written")
+    page = paths.report / "index.html"
+    print(f"report: {page} on {findings.scored:,} of {findings.battles:,} voted battles; model card beside it")
+    print(f"open {page.resolve().as_uri()}")
 
 
 if __name__ == "__main__":

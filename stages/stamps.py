@@ -40,6 +40,7 @@ def make_stamps(sections: dict[str, Section], call: Call, profile: str, folds: s
         },
         "inputs": inputs,
         "test": {"test": test, "version": VERSIONS["prepare"]},
+        "report": {"texts": call.texts != "no"},
     }
     for name, section in sections.items():
         if name != "run":

@@ -51,7 +51,11 @@ def _write(
     """Writes what the steps of a run of battles write: battles, folds, features and the table of each base."""
     digest = {"fold_hash": fold_hash(folds), "source_sha256": source["sha256"], "ties": ties}
     votes = pd.DataFrame(np.eye(3, dtype=np.int64)[given.labels], columns=list(WINNERS))
-    write_table(paths.battles / "train.parquet", pd.concat([given.ids.rename(ID), votes], axis=1), digest)
+    write_table(
+        paths.battles / "train.parquet",
+        pd.concat([given.ids.rename(ID), votes], axis=1),
+        {**digest, "rows": given.rows},
+    )
     write_table(paths.battles / "folds.parquet", folds, digest)
     features = pd.concat([given.ids.rename(ID), given.features], axis=1)
     write_table(paths.features / "train.parquet", features, {"swap": dict(given.swap), **digest})

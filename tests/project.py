@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +74,17 @@ def _environment(exported: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **exported}
 
 
+def _sources(room: Path) -> Iterator[Path]:
+    """The code of a room, and the templates beside it; its sub-folders may hold the output of runs."""
+    yield from room.rglob("*.py")
+    for kind in ("jinja", "css", "js"):
+        yield from room.glob(f"*.{kind}")
+
+
 def copy_project(folder: Path) -> Project:
     """Copies sources, Makefile and params; `.venv` is a stand-in that starts this interpreter."""
     for room in ROOMS:
-        for source in (ROOT / room).rglob("*.py"):
+        for source in _sources(ROOT / room):
             target = folder / source.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)

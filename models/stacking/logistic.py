@@ -54,7 +54,7 @@ class Regression:
     ) -> Iterator["Regression"]:
         """One fit per penalty on the same rows, each of which begins at the one before."""
         pool = optimal_blend(meta, labels, symmetric)
-        columns, offset = _parts(meta, features), pool.logits(meta)
+        columns, offset = regression_parts(meta, features), pool.logits(meta)
         bases, linear = len(meta.bases), None
         for penalty in penalties:
             by_column = [
@@ -66,7 +66,7 @@ class Regression:
 
     def logits(self, meta: Meta) -> np.ndarray:
         """Centred logits (n, 3)."""
-        return self.linear.logits(_parts(meta, self.features), self.pool.logits(meta))
+        return self.linear.logits(regression_parts(meta, self.features), self.pool.logits(meta))
 
     def to_json(self) -> dict[str, Any]:
         return {"pool": self.pool.to_json(), "linear": _lists(asdict(self.linear)), "features": self.features}
@@ -81,7 +81,7 @@ class Regression:
         return cls(Pool.from_json(value["pool"]), Linear(**linear), value["features"])
 
 
-def _parts(meta: Meta, features: bool) -> Parts:
+def regression_parts(meta: Meta, features: bool) -> Parts:
     """The regression's columns: with `features` also the absolute value of each odd one, as close battles end in ties.
 
     The means of partner columns are left to the boosters: with a thousand battles they cost more than they explain.

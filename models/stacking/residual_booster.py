@@ -16,7 +16,7 @@ import pandas as pd
 from battles.swap import SWAPPED_CLASSES, swap_probabilities
 from models.stacking.contrasts import from_logits
 from models.stacking.inner_cv import MetaModel
-from models.stacking.meta_features import Meta
+from models.stacking.meta_features import Meta, Parts
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,7 @@ def columns(meta: Meta, margin: np.ndarray, design: Design) -> pd.DataFrame:
     margin (n, 3) are the margin's logits. One row per battle; a symmetric design has n more below them, the same
     battles with A and B exchanged (see `average_orders`).
     """
-    groups = [*((meta.base, meta.disagreement) if design.bases else ()), meta.features, meta.means]
-    names = [name for side in zip(*groups, strict=True) for block in side for name in block.names]
-    if design.bases:
-        names = ["margin_lead", "margin_tie", *names]
+    groups, names = _groups(meta, design), column_names(meta, design)
     rows = len(meta)
     # Filled in place: with a million battles there is no memory for copies.
     values = np.empty(((1 + design.symmetric) * rows, len(names)), dtype=np.float32)
@@ -72,6 +69,16 @@ def _lightgbm_names(names: Sequence[str]) -> list[str]:
             taken.add(name)
         unique.append(name)
     return unique
+
+
+def _groups(meta: Meta, design: Design) -> list[Parts]:
+    return [*((meta.base, meta.disagreement) if design.bases else ()), meta.features, meta.means]
+
+
+def column_names(meta: Meta, design: Design) -> list[str]:
+    """The booster's columns by the names of the meta-features, in the order of `columns`."""
+    names = [name for side in zip(*_groups(meta, design), strict=True) for block in side for name in block.names]
+    return ["margin_lead", "margin_tie", *names] if design.bases else names
 
 
 def average_orders(scores: np.ndarray) -> np.ndarray:

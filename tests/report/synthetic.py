@@ -10,6 +10,7 @@ from battles.files import write_json, write_table
 from battles.schema import MODELS, WINNERS
 from battles.swap import swap_probabilities
 from oof import table
+from report.inputs import Explanation
 from report.scores import score
 
 RUN = "try"
@@ -35,7 +36,7 @@ def battles(rows: int, seed: int = 0, names: tuple[str, ...] = NAMES) -> tuple[p
     for place, column in enumerate(MODELS):
         voted[column] = np.array(names, dtype=object)[models[:, place]]
     for text in ("prompt", "response_a", "response_b"):
-        voted[text] = json.dumps(["SECRET TEXT"])
+        voted[text] = json.dumps(["SECRET TEXT", None])
     for number, winner in enumerate(WINNERS):
         voted[winner] = (votes == number).astype(np.int8)
     return voted, lengths, logits
@@ -49,6 +50,39 @@ def curve(steps: int, epochs: int, rng: np.random.Generator) -> pd.DataFrame:
     loss = 1 + 0.4 * np.exp(-4 * step / steps) + rng.normal(0, 0.1, steps)
     return pd.DataFrame(
         {"step": step, "epoch": step * epochs // (steps + 1) + 1, "loss": loss, "valid_log_loss": valid}
+    )
+
+
+def features(voted: pd.DataFrame, lengths: np.ndarray) -> pd.DataFrame:
+    """The columns of the feature table that a report looks at, and one that it does not."""
+    rng = np.random.default_rng(2)
+    columns = {"chars_a": lengths[:, 0], "chars_b": lengths[:, 1], "other": np.zeros(len(voted))}
+    for side, chars in zip("ab", lengths.T, strict=True):
+        columns |= {f"words_{side}": np.maximum(chars - 1.7, 0), f"lines_{side}": np.maximum(chars - 4, 0)}
+        for name in ("bullets", "numbered", "headings", "bold", "code_fences", "refusal"):
+            columns[f"{name}_{side}"] = rng.integers(0, 3, len(voted)) / 2
+    columns |= {
+        "prompt_turns": np.log1p(rng.integers(1, 4, len(voted))),
+        "prompt_length": rng.uniform(2, 8, len(voted)),
+    }
+    columns |= {"prompt_asks_code": rng.integers(0, 2, len(voted)), "identical": np.zeros(len(voted))}
+    table = pd.DataFrame(columns).astype("float32")
+    table.insert(0, "id", voted["id"])
+    return table
+
+
+def explanation(rows: np.ndarray) -> Explanation:
+    """Contributions of some rows, half of which stand for all."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(len(rows), 4, 2))
+    return Explanation(
+        rows=rows,
+        sampled=np.arange(len(rows)) % 2 == 0,
+        names=("constant", "roberta", "words", "<i>odd</i>"),
+        values=values,
+        exchanged=values * (-1, 1),
+        shipped=softmax(rng.normal(size=(len(rows), 3))),
+        weights={"roberta": {"lead": 0.5, "tie": 0.4}},
     )
 
 
@@ -67,11 +101,9 @@ def write_run(
     folds = pd.DataFrame({"id": voted["id"], "fold": np.arange(rows) % 5, "group": (np.arange(rows) // 2).astype(str)})
     write_table(root / "battles" / RUN / "train.parquet", voted)
     write_table(root / "battles" / RUN / "folds.parquet", folds)
-    write_json(root / "battles" / RUN / "params" / "run.json", {"bases": list(bases), "folds": None})
-    features = pd.DataFrame({"id": voted["id"], "chars_a": lengths[:, 0], "chars_b": lengths[:, 1], "other": 0.0})
-    write_table(
-        root / "features" / RUN / "train.parquet", features.astype({"chars_a": "float32", "chars_b": "float32"})
-    )
+    params = root / "battles" / RUN / "params"
+    write_json(params / "run.json", {"bases": list(bases), "folds": None})
+    write_table(root / "features" / RUN / "train.parquet", features(voted, lengths))
     oof = root / "oof" / RUN
     common = folds["fold"].isin(covered).to_numpy()
     predicted = {}
@@ -93,6 +125,8 @@ def write_run(
     candidates = {name: figures.pop(name) for name in ("prior", "stack")}
     candidates["booster"] = dict(candidates["stack"])
     scores = {"battles": rows, "covered": int(common.sum()), "bases": figures, "candidates": candidates}
+    lost = {name: {"change": 0.01, "standard_error": 0.002} for name in bases} if len(bases) > 1 else {}
+    scores["leave_one_out"] = lost
     write_json(
         oof / "metrics.json", scores | {"shipped": "booster", "chosen": {"0": "booster"}, "optimistic": None}, True
     )

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,12 +15,14 @@ from battles.errors import BadInput
 from battles.files import read_json, read_table, write_json, write_table
 from battles.paths import RunPaths
 from battles.schema import labels
+from features.drift import Drift
 from oof import table
 from oof.metrics import log_loss
-from report.build import MOST_PANELS, build
-from report.inputs import read, read_scores
-from stages import report
-from tests.report.synthetic import BASES, NAMES, RUN, battles, write_run
+from report.browser import choose
+from report.build import build
+from report.inputs import Extras, Inputs, StudyTrials, read, read_scores
+from report.sections_scores import MOST_PANELS
+from tests.report.synthetic import BASES, NAMES, RUN, battles, explanation, write_run
 
 
 class Page(HTMLParser):
@@ -32,58 +33,114 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.words: list[str] = []
         self.images: list[str] = []
+        self.alternatives: list[str] = []
+        self.anchors: list[str] = []
         self.feed(markup)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.images += [value for name, value in attributes if tag == "img" and name == "src" and value]
+        given = dict(attributes)
+        if tag == "img":
+            self.images.append(given.get("src") or "")
+            self.alternatives.append(given.get("alt") or "")
+        if tag == "section":
+            self.anchors.append(given.get("id") or "")
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
 
 
+def _extras(inputs: Inputs, with_texts: bool = True) -> Extras:
+    """Everything that a report can tell beside the tables."""
+    columns = pd.DataFrame({"column": ["words_a"], "auc": [0.8], "train": [1.0], "test": [2.0]})
+    trials = pd.DataFrame(
+        {
+            "number": range(12),
+            "state": ["COMPLETE"] * 11 + ["PRUNED"],
+            "value": np.linspace(1.1, 1.0, 12),
+            "rounds": 9,
+            "seconds": 1.0,
+            "num_leaves": range(3, 15),
+            "extra_trees": [True, False] * 6,
+        }
+    )
+    return Extras(
+        made="2024-12-01 12:00 UTC",
+        facts=[("training battles", "data/train.csv, sha256 0123"), ("processor", "a <b>fast</b> one")],
+        settings={"stack": {"trials": 3, "learning_rate": [0.02, 0.1]}},
+        dots={"roberta": 512},
+        explanation=explanation(np.unique(np.concatenate([*choose(inputs).values()]))),
+        studies=[StudyTrials("residual booster, all battles [6a1c775a]", trials, {"num_leaves": 0.7})],
+        drift=Drift(0.8, 0.02, columns),
+        test_battles=70,
+        with_texts=with_texts,
+    )
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a whole run, made by the stage."""
+    """The report of a whole run."""
     root = tmp_path_factory.mktemp("whole")
     write_run(root, *battles(300))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setattr(sys, "argv", ["report", "--run", RUN])
-        report.main()
+    inputs = read(RunPaths(RUN, root), BASES)
+    build(inputs, root / "report" / RUN, _extras(inputs))
     return root / "report" / RUN
+
+
+def _words(folder: Path) -> str:
+    return " ".join(Page((folder / "index.html").read_text(encoding="utf-8")).words)
 
 
 def test_the_page_stands_alone_with_every_section_and_figure(written: Path) -> None:
     page = Page((written / "index.html").read_text(encoding="utf-8"))
-    titles = {"Scores", "Calibration", "Training curves", "Position bias", "Verbosity", "Models"}
-    assert titles <= set(page.words)
+    assert page.anchors == [
+        *("scores", "why", "battles", "where", "calibration", "order", "style", "training", "set", "models", "drift"),
+        *("study", "run", "words"),
+    ]
     files = {path.stem: path.read_bytes() for path in (written / "figures").glob("*.svg")}
-    assert {"losses", "reliability", "curves", "position", "verbosity", "confusion"} <= set(files)
-    assert {"appearances", "pairings", "win_rates"} <= set(files)
-    embedded = {base64.b64decode(source.removeprefix("data:image/svg+xml;base64,")) for source in page.images}
-    assert embedded == set(files.values())
+    assert {"losses", "reliability-stack", "curves-roberta", "position", "verbosity", "families"} <= set(files)
+    assert {"appearances", "win_rates", "ratings-votes", "ratings-style", "study-0-coordinates"} <= set(files)
+    embedded = [base64.b64decode(source.removeprefix("data:image/svg+xml;base64,")) for source in page.images]
+    assert sorted(embedded) == sorted(files.values())
+    assert all(page.alternatives)
     for content in files.values():
         ET.fromstring(content)
-    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not {"link", "iframe"} & set(page.tags)
+    assert page.tags.count("script") == 1
+
+
+def test_the_words_before_the_figures_say_what_the_figures_say(written: Path) -> None:
+    metrics = json.loads((written / "metrics.json").read_text())
+    words, stack = _words(written), metrics["models"]["stack"]
+    assert f"On 300 voted battles the stack has a log loss of {stack['log_loss']:.4f} ± " in words
+    low, high = stack["log_loss_interval"]
+    assert low < stack["log_loss"] < high
+    assert low == pytest.approx(stack["log_loss"] - 1.96 * stack["log_loss_standard_error"], abs=0.02)
+    assert "few: the stack's log loss is only known to" in words
+    assert "The test battles differ from the training battles" in words
+    assert metrics["alerts"]
+    assert "made 2024-12-01 12:00 UTC" in re.sub(r"\s+", " ", words)
+    assert "Not in this report" not in words
 
 
 def test_names_are_escaped_on_the_page_and_are_no_formulas_in_figures(written: Path) -> None:
     markup = (written / "index.html").read_text(encoding="utf-8")
     page = Page(markup)
-    assert "b" not in page.tags  # of the model <b>bold</b>
-    assert "i" not in page.tags  # of the ids
-    assert "<b>bold</b> & co" in page.words
-    assert any(re.fullmatch(r"\d+<i>", word) for word in page.words)
-    assert "cost-$5-$10" in page.words
+    assert "i" not in page.tags  # of the ids and of an input
+    assert any("<b>bold</b> & co" in word for word in page.words)
+    assert any("cost-$5-$10" in word for word in page.words)
     figure = ET.parse(written / "figures" / "appearances.svg")
     drawn = {"".join(element.itertext()).strip() for element in figure.iter() if element.tag.endswith("}text")}
     assert {"cost-$5-$10", "<b>bold</b> & co", "模型-α"} <= drawn
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", markup)
 
 
-def test_no_text_of_a_battle_is_in_any_file(written: Path) -> None:
-    assert all(b"SECRET" not in path.read_bytes() for path in written.rglob("*") if path.is_file())
+def test_texts_are_on_the_page_only_where_they_are_wanted(written: Path, tmp_path: Path) -> None:
+    assert "SECRET TEXT" in _words(written)
+    inputs = read(RunPaths(RUN, written.parents[1]), BASES)
+    build(inputs, tmp_path, _extras(inputs, with_texts=False))
+    assert all(b"SECRET" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert "Texts are left out (TEXTS=no)" in _words(tmp_path)
 
 
 def test_metrics_equal_the_tables(written: Path) -> None:
@@ -97,15 +154,36 @@ def test_metrics_equal_the_tables(written: Path) -> None:
         assert figures["rows"] == figures["covered"] == 300
         assert set(figures["classes"]["winner_tie"]) == {"precision", "recall", "f1", "votes", "predicted"}
         assert np.sum(figures["confusion"]) == 300
+        of_fold = [row["battles"] for row in metrics["folds"]]
+        assert sum(of_fold) == 300
     assert metrics["position"]["models"]["roberta"]["first_place"] > 0.02
     assert metrics["position"]["models"]["tfidf"]["first_place"] is None
+    assert metrics["second_order"]["roberta"]["change"] < 0
     assert metrics["stacker"]["shipped"] == "booster"
+    assert metrics["why"]["base_weights"]["roberta"] == {"lead": 0.5, "tie": 0.4}
+    assert metrics["drift"]["auc"] == 0.8
+
+
+def test_the_card_has_the_form_of_the_hub(written: Path) -> None:
+    import yaml
+
+    text = (written / "MODEL_CARD.md").read_text(encoding="utf-8")
+    _, front, body = text.split("---\n", 2)
+    described = yaml.safe_load(front)
+    assert described["model-index"][0]["results"][0]["metrics"][0]["type"] == "log_loss"
+    metrics = json.loads((written / "metrics.json").read_text())
+    stated = described["model-index"][0]["results"][0]["metrics"][0]["value"]
+    assert stated == pytest.approx(metrics["models"]["stack"]["log_loss"], abs=1e-5)
+    for heading in ("Model details", "Uses", "Bias, risks and limitations", "Training data", "Evaluation"):
+        assert f"## {heading}" in body
+    assert "a \\<b\\>fast" in body
 
 
 def test_the_same_tables_give_the_same_report(written: Path, tmp_path: Path) -> None:
-    build(read(RunPaths(RUN, written.parents[1]), BASES), tmp_path)
+    inputs = read(RunPaths(RUN, written.parents[1]), BASES)
+    build(inputs, tmp_path, _extras(inputs))
     for path in written.rglob("*.*"):
-        assert (tmp_path / path.relative_to(written)).read_bytes() == path.read_bytes()
+        assert (tmp_path / path.relative_to(written)).read_bytes() == path.read_bytes(), path.name
 
 
 def test_partial_folds_are_scored_on_what_all_cover(tmp_path: Path) -> None:
@@ -119,35 +197,54 @@ def test_partial_folds_are_scored_on_what_all_cover(tmp_path: Path) -> None:
     rows = folds["fold"].isin([0, 3]).to_numpy()
     values = table.read(tmp_path / "oof" / RUN / "roberta.parquet", folds).probabilities[rows]
     assert findings.models["roberta"]["log_loss"] == pytest.approx(log_loss(values, labels(voted)[rows]))
-    assert findings.mistakes["fold"].isin([0, 3]).all()
+    assert findings.folds["fold"].tolist() == [0, 3]
     assert "Only 80 of 200 battles are scored" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_without_curves_names_or_lengths_the_rest_is_reported(tmp_path: Path) -> None:
+def test_what_a_run_lacks_is_left_out_and_said(tmp_path: Path) -> None:
     voted, lengths, logits = battles(60)
     out = tmp_path / "out"
     write_run(tmp_path, voted, lengths, logits)
     build(read(RunPaths(RUN, tmp_path), BASES), out)
     bare = tmp_path / "bare"
-    write_run(bare, voted.drop(columns=["model_a", "model_b"]), np.ones_like(lengths), logits, ("tfidf",), curves=())
-    build(read(RunPaths(RUN, bare), ["tfidf"]), out)
+    nameless = voted.drop(columns=["model_a", "model_b", "prompt", "response_a", "response_b"])
+    write_run(bare, nameless, np.ones_like(lengths), logits, ("tfidf",), curves=())
+    write_table(bare / "features" / RUN / "train.parquet", nameless[["id"]])
+    build(read(RunPaths(RUN, bare), ["tfidf"]), out, Extras(rows=90))
     # Figures of the earlier report that this one lacks are gone.
-    assert {path.stem for path in (out / "figures").iterdir()} == {"losses", "reliability", "position", "confusion"}
-    markup = (out / "index.html").read_text()
-    assert "Training curves" not in markup
-    assert "No battle of this run names both of its models" in markup
-    assert "lengths of responses are not known" in markup
+    kept = {path.stem for path in (out / "figures").iterdir()}
+    assert kept == {"losses", "reliability-stack", "reliability-tfidf", "position"}
+    page = Page((out / "index.html").read_text())
+    assert page.anchors == ["scores", "why", "battles", "where", "calibration", "order", "set", "run", "words"]
+    words = " ".join(page.words)
+    assert "Only 60 of the table's 90 rows" in words
+    for lacking in (
+        "Texts, lengths",
+        "Models and ratings",
+        "Training curves",
+        "Contributions",
+        "Tuning",
+        "test battles",
+    ):
+        assert f"{lacking}" in words[words.index("Not in this report") :]
+    assert "No base of this run was read in both response orders" in words
 
 
-def test_battles_without_texts_are_reported(tmp_path: Path) -> None:
-    voted, lengths, logits = battles(60)
+def test_a_run_without_ties_is_reported(tmp_path: Path) -> None:
+    voted, lengths, logits = battles(120)
+    tied = voted["winner_tie"] == 1
+    voted.loc[tied, "winner_model_a"] = 1
+    voted["winner_tie"] = np.int8(0)
+    logits[:, 2] = -2000.0
     write_run(tmp_path, voted, lengths, logits)
-    path = tmp_path / "features" / RUN / "train.parquet"
-    write_table(path, read_table(path, columns=["id"]))
-    inputs = read(RunPaths(RUN, tmp_path), BASES)
-    assert np.isnan(inputs.lengths).all()
-    build(inputs, tmp_path / "out")
-    assert "lengths of responses are not known" in (tmp_path / "out" / "index.html").read_text()
+    findings = build(read(RunPaths(RUN, tmp_path), BASES), tmp_path / "out")
+    assert findings.ratings is not None
+    assert findings.ratings.tie == pytest.approx(0, abs=1e-9)
+    assert findings.votes["share_tie"] == 0
+    assert findings.classes == 2
+    words = _words(tmp_path / "out")
+    assert "No battle of this run can be a tie" in words
+    assert "No battle has the vote" not in words
 
 
 def test_one_name_that_only_meets_itself(tmp_path: Path) -> None:
@@ -165,7 +262,8 @@ def test_many_models_and_bases_fit(tmp_path: Path) -> None:
     findings = build(read(RunPaths(RUN, tmp_path), bases), tmp_path / "out")
     assert list(findings.models) == ["stack", *bases]
     page = Page((tmp_path / "out" / "index.html").read_text())
-    assert set(findings.appearances.index) - {NAMES[-1]} <= set(page.words)
+    words = "\n".join(page.words)
+    assert all(name in words for name in set(findings.appearances.index) - {NAMES[-1]})
 
 
 def test_what_is_missing_or_of_other_battles_is_refused(tmp_path: Path) -> None:
@@ -196,12 +294,9 @@ def test_of_very_many_bases_the_best_have_panels_and_all_have_rows(tmp_path: Pat
     page = Page((tmp_path / "out" / "index.html").read_text())
     assert set(bases) <= set(page.words)
     assert f"Shown are the {MOST_PANELS - 1} bases of {len(bases)}" in " ".join(page.words)
-    for figure, panels in (("reliability", MOST_PANELS), ("curves", MOST_PANELS - 1)):
-        content = (tmp_path / "out" / "figures" / f"{figure}.svg").read_text()
-        assert len(re.findall(r'<g id="axes_\d+">', content)) == panels
-    # The synthetic noise grows with a base's number.
-    assert "base0" in content
-    assert bases[-1] not in content
+    drawn = [path.stem for path in (tmp_path / "out" / "figures").glob("*.svg")]
+    assert sum(name.startswith("reliability-") for name in drawn) == MOST_PANELS
+    assert sum(name.startswith("curves-") for name in drawn) == MOST_PANELS
 
 
 @pytest.mark.parametrize(
@@ -220,8 +315,11 @@ def test_a_damaged_metrics_file_is_refused_with_what_makes_it_again(tmp_path: Pa
     ("scores", "expected"),
     [
         ({}, "bases: Field required"),
-        ({"bases": {"roberta": 1}, "candidates": {}, "shipped": "x"}, "bases.roberta: Input should be"),
-        ({"bases": {}, "candidates": {}, "shipped": "x"}, "no figures of roberta"),
+        (
+            {"bases": {"roberta": 1}, "candidates": {}, "leave_one_out": {}, "shipped": "x"},
+            "bases.roberta: Input should be",
+        ),
+        ({"bases": {}, "candidates": {}, "leave_one_out": {}, "shipped": "x"}, "no figures of roberta"),
     ],
 )
 def test_figures_of_another_form_are_refused_by_name(tmp_path: Path, scores: dict[str, object], expected: str) -> None:
@@ -294,11 +392,13 @@ def test_hostile_names_of_models_harm_neither_the_page_nor_a_figure(tmp_path: Pa
     build(read(RunPaths(RUN, tmp_path), BASES), tmp_path / "out")
     markup = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     page = Page(markup)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not {"link", "iframe", "object"} & set(page.tags)
+    assert page.tags.count("script") == 1  # our own
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.images)
     assert "Content-Security-Policy" in markup
     assert not re.search("[\u202a-\u202e\u2028\u2029\u2066-\u2069]", markup)
-    assert {*hostile[:7], "מודל-א"} <= set(page.words)
+    words = "\n".join(page.words)
+    assert all(name in words for name in (*hostile[:7], "מודל-א"))
     assert len(markup) < 2_000_000
     for path in (tmp_path / "out" / "figures").glob("*.svg"):
         tags = {element.tag.rpartition("}")[2] for element in ET.parse(path).iter()}

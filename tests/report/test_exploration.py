@@ -64,15 +64,29 @@ def test_win_rates_equal_a_slow_count(named_battles: pd.DataFrame) -> None:
     for name, values in scores.items():
         assert table.loc[name, "battles"] == len(values)
         assert table.loc[name, "win_rate"] == pytest.approx(np.mean(values))
-        assert table.loc[name, "standard_error"] == pytest.approx(np.std(values, ddof=1) / len(values) ** 0.5)
+        assert table.loc[name, "low"] < table.loc[name, "win_rate"] < table.loc[name, "high"] or set(values) < {0, 1}
     assert table["win_rate"].is_monotonic_decreasing
 
 
-def test_a_single_battle_has_no_standard_error_and_few_battles_no_rank() -> None:
-    rows = [("a", "b", 1)] * 20 + [("rare", "b", 1), ("a", "a", 1)]
+def test_few_battles_have_a_wide_interval_and_no_rank() -> None:
+    many = exploration.RANKED_BATTLES
+    rows = [("a", "b", 1)] * many + [("rare", "b", 1), ("a", "a", 1)]
     table = pd.DataFrame(rows, columns=["model_a", "model_b", "winner_model_a"]).assign(winner_model_b=0, winner_tie=0)
     rates = exploration.win_rates(table).set_index("model")
     assert rates.loc["rare", "win_rate"] == 1
-    assert np.isnan(rates.loc["rare", "standard_error"])
+    # Wilson's interval of one win in one battle, by statsmodels' proportion_confint.
+    assert rates.loc["rare", ["low", "high"]].tolist() == pytest.approx([0.2065, 1.0], abs=1e-3)
     assert rates["ranked"].to_dict() == {"a": True, "b": True, "rare": False}
-    assert rates.loc["a", "battles"] == 20  # the one against itself tells nothing
+    assert rates.loc["a", "battles"] == many  # the one against itself tells nothing
+
+
+def test_the_profile_counts_battles() -> None:
+    folds = pd.DataFrame({"id": list("abcdefg"), "group": ["x"] * 5 + ["y", "z"]})
+    features = pd.DataFrame({"prompt_turns": np.log1p([1, 1, 1, 2, 2, 9, 30]), "prompt_length": np.log1p([10] * 7)})
+    profile = exploration.profile(folds, features, np.array(["Latin"] * 6 + [""]))
+    assert profile.turns == {"1": 3, "2": 2, "8 or more": 2}
+    assert profile.scripts == {"Latin": 6, "no letters": 1}
+    assert profile.repeated == {"once": 2, "5 to 19 times": 5}
+    assert profile.distinct_prompts == 3
+    assert profile.lengths["prompt"] == pytest.approx([10] * 5)
+    assert "response" not in profile.lengths

@@ -14,7 +14,7 @@ from tests.project import Project, copy_project
 VARIABLES = (
     *("PROFILE", "RUN", "TRAIN", "TEST", "FORMAT", "TABLE", "SET", "FOLDS", "BASES", "FEATURES", "ALLOW_SUSPECT"),
     *("AGAIN", "WORKERS", "NPROC", "STORAGE", "BATTLES", "OUT", "CARD", "HOURS"),
-    *("OWNER", "COMPETITION", "MODEL_SOURCES", "FROM", "MESSAGE", "KERNEL", "RUNS"),
+    *("OWNER", "COMPETITION", "MODEL_SOURCES", "FROM", "MESSAGE", "KERNEL", "RUNS", "TEXTS"),
 )
 PAYLOADS = (
     "$(shell touch canary)",
@@ -52,7 +52,7 @@ def recorded(tmp_path: Path) -> Project:
     params = project.folder / "battles/good/params"
     params.mkdir(parents=True)
     (params / "run.mk").write_text(FRAGMENT)
-    for stamp in ("inputs", "test", "prepare", "features", "one", "two", "stack", "run"):
+    for stamp in ("inputs", "test", "prepare", "features", "one", "two", "stack", "report", "run"):
         (params / f"{stamp}.json").touch()
     return project
 

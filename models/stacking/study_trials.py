@@ -1,0 +1,66 @@
+"""The trials of a run's studies as tables, for those who look at them later."""
+
+import warnings
+from dataclasses import dataclass
+
+import optuna
+import pandas as pd
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState
+
+from models.stacking.studies import Storage, open_storage
+
+# Complete trials that importances need: of fewer they are noise.
+_ENOUGH = 10
+
+
+@dataclass(frozen=True)
+class Trials:
+    """A study's name and its trials: `number, state, value, rounds, seconds` and one column a param.
+
+    value: the inner log loss (nats), of a pruned trial the last one it reported. importances: param → its share in what
+    tells good trials from others (PED-ANOVA; Watanabe et al. 2023), empty for few trials.
+    """
+
+    name: str
+    trials: pd.DataFrame
+    importances: dict[str, float]
+
+
+def read_trials(storage: Storage, prefix: str = "") -> list[Trials]:
+    """Every study of a storage whose name begins with `prefix`; raises BadInput as `open_storage` does."""
+    opened = open_storage(storage)
+    result = []
+    for name in sorted(optuna.get_all_study_names(opened)):
+        if not name.startswith(prefix):
+            continue
+        study = optuna.load_study(study_name=name, storage=opened)
+        trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        if trials:
+            table = pd.DataFrame([_row(trial) for trial in trials])
+            result.append(Trials(name.removeprefix(prefix), table, _importances(study)))
+    return result
+
+
+def _row(trial: FrozenTrial) -> dict[str, object]:
+    value = trial.value
+    if value is None and trial.intermediate_values:
+        value = trial.intermediate_values[max(trial.intermediate_values)]
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": value,
+        "rounds": trial.user_attrs.get("rounds", 0),
+        "seconds": trial.duration.total_seconds() if trial.duration is not None else 0.0,
+        **trial.params,
+    }
+
+
+def _importances(study: optuna.Study) -> dict[str, float]:
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < _ENOUGH:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(share) for name, share in found.items()}

@@ -1,0 +1,134 @@
+"""What a report tells beside a run's tables: the saved stacker's reasons, its studies, files, machine, settings."""
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from battles.files import read_metadata, read_table
+from battles.paths import RunPaths
+from battles.schema import labels
+from features.drift import Drift, drift
+from models.stacking import inputs as stack_inputs
+from models.stacking import journal, serialization
+from models.stacking.contributions import base_weights, contributions
+from models.stacking.study_trials import read_trials
+from oof.probabilities import softmax
+from report.inputs import Explanation, Inputs, StudyTrials
+from stages.common import stamp
+from stages.config import STAGES
+from stages.run_tables import has_ties
+
+# Battles drawn at random that stand for all in what the stacker's inputs contribute: trees take long to explain.
+SAMPLED = 500
+_SEED = 1
+
+
+def explanation(inputs: Inputs, chosen: Mapping[str, np.ndarray], names: list[str]) -> Explanation:
+    """Why the shipped stacker predicts what it does, of the chosen battles and of a random sample."""
+    paths = inputs.paths
+    bases = {name: paths.predictions(name) for name in names}
+    votes = labels(inputs.battles)
+    training = stack_inputs.training_inputs(
+        bases, paths.features / "train.parquet", inputs.folds, votes, has_ties(paths.name)
+    )
+    model = serialization.load(paths.stack)
+    places = np.flatnonzero(training.covered)
+    drawn = np.sort(np.random.default_rng(_SEED).permutation(places)[:SAMPLED])
+    rows = np.unique(np.concatenate([drawn, *chosen.values()]))
+    meta = training.data.meta.rows(np.searchsorted(places, rows))
+    found = contributions(model, meta)
+    return Explanation(
+        rows=rows,
+        sampled=np.isin(rows, drawn),
+        names=found.names,
+        values=found.values,
+        exchanged=contributions(model, meta.exchanged()).values,
+        shipped=softmax(model.logits(meta)),
+        weights=base_weights(model, meta.bases),
+    )
+
+
+def studies(run: str, database: str) -> list[StudyTrials]:
+    """The studies of the run's stacker: of its journal, or of the database that STORAGE names."""
+    folder = RunPaths(run).stack
+    path = folder / "study.journal"
+    if not database and (repaired := journal.repair(path, serialization.about(folder).get("journal"))):
+        print(f"report: {repaired}")
+    if not database and not path.exists():
+        return []
+    found = read_trials(database, f"{run}: ") if database else read_trials(path)
+    return [StudyTrials(one.name, one.trials, one.importances) for one in found]
+
+
+def table_rows(paths: RunPaths) -> int:
+    """The rows of the table that a run of predictions made elsewhere is of, scored by every base or not; else 0."""
+    rows: int = read_metadata(paths.battles / "train.parquet").get("rows", 0)
+    return rows
+
+
+def test_drift(paths: RunPaths) -> tuple[Drift | None, int]:
+    """How the test battles differ from the training battles, and how many they are; None and 0 without them."""
+    tables = [paths.features / f"{kind}.parquet" for kind in ("train", "test")]
+    if stamp(paths.name, "test")["test"] is None or not all(path.exists() for path in tables):
+        return None, 0
+    train, test = (read_table(path) for path in tables)
+    return drift(train, test), len(test)
+
+
+def facts(run: str, metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of files, machine and code; paths as they were given."""
+    given = stamp(run, "inputs")
+    test = stamp(run, "test")["test"]
+    told = [
+        ("training battles", _file(given["table"] or given["train"])),
+        ("test battles", "" if test is None else _file(test)),
+        ("code", str(metadata.get("code_version", ""))),
+        ("folds", str(metadata.get("fold_hash", ""))),
+        ("processor", f"{_processor()}, {os.cpu_count()} cores"),
+        ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"),
+        ("system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"),
+        ("GPU", _gpus()),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in metadata.get("libraries", {}).items())),
+    ]
+    return [(name, value) for name, value in told if value]
+
+
+def _file(source: Mapping[str, Any]) -> str:
+    path = str(source["path"])
+    return f"{path}, sha256 {source['sha256'][:16]}" if source["sha256"] else "the embedded sample"
+
+
+def _processor() -> str:
+    names = Path("/proc/cpuinfo")
+    if names.exists():
+        for line in names.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> str:
+    """Names of the GPUs, without importing torch, which takes seconds."""
+    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    names = [
+        line.partition(":")[2].strip()
+        for card in cards
+        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.startswith("Model")
+    ]
+    return ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names)) or "none"
+
+
+def settings(run: str, names: list[str]) -> dict[str, Any]:
+    """Section → its resolved settings, of the stages and the bases of a run."""
+    sections = {}
+    for name in (*STAGES, *names):
+        if (RunPaths(run).params / f"{name}.json").exists():
+            value = stamp(run, name).get("settings")
+            if value:
+                sections[name] = value
+    return sections

@@ -1,0 +1,79 @@
+"""Contributions add up to the prediction that they explain, whatever the stacker is made of."""
+
+import numpy as np
+import pytest
+
+from models.stacking.candidates import Fitted, fit
+from models.stacking.contrasts import from_logits
+from models.stacking.contributions import Contributions, base_weights, contributions, measure, shares
+from models.stacking.meta_features import Meta
+from models.stacking.settings import CANDIDATES, MIX
+from models.stacking.smoothing import Smoothed
+from models.stacking.studies import StudyPlace
+from models.stacking.two_classes import WithoutTie
+from tests.models.stacking.battles import QUICK, battles
+
+
+@pytest.fixture(scope="module", params=[True, False])
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    settings = QUICK.model_copy(update={"symmetric": request.param})
+    journal = tmp_path_factory.mktemp("contributions") / "study.journal"
+    return fit(battles(400, orders=True, bias=0.3), settings, StudyPlace(journal, "all battles"))
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Meta:
+    return battles(700, seed=8, orders=True).meta
+
+
+def _check(found: Contributions, logits: np.ndarray) -> None:
+    for side, expected in enumerate(from_logits(logits)):
+        np.testing.assert_allclose(found.values[:, :, side].sum(axis=1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_contributions_sum_to_the_logits(fitted: Fitted, fresh: Meta, name: str) -> None:
+    model = fitted.models[name]
+    found = contributions(model, fresh)
+    _check(found, model.logits(fresh))
+    smoothed = Smoothed(model, 400)
+    _check(contributions(smoothed, fresh), smoothed.logits(fresh))
+    tieless = WithoutTie(smoothed)
+    _check(contributions(tieless, fresh), tieless.logits(fresh))
+
+
+def test_what_matters_contributes_and_what_does_not_hardly_does(fitted: Fitted, fresh: Meta) -> None:
+    sizes = shares(contributions(fitted.models[MIX], fresh))
+    assert next(iter(sizes)) == "good"
+    assert sizes["good"] > sizes["weak"]
+    assert sizes["gap"] > 2 * sizes["length"]
+
+
+def test_base_weights_are_the_slopes_of_the_linear_part(fitted: Fitted, fresh: Meta) -> None:
+    for name in ("blend", "regression", "features"):
+        weights = base_weights(fitted.models[name], fresh.bases)
+        found = contributions(fitted.models[name], fresh)
+        for at, base in enumerate(fresh.bases):
+            lead, tie = from_logits(fresh.logs[at])
+            own = found.values[:, found.names.index(base)]
+            # Columns are winsorised: in the middle of their range the slope is the weight.
+            for side, (key, column) in enumerate((("lead", lead), ("tie", tie))):
+                middle = np.abs(column - np.median(column)) < column.std()
+                slope = np.polyfit(column[middle], own[middle, side], 1)[0]
+                assert slope == pytest.approx(weights[base][key], abs=0.02), (name, base, key)
+
+
+def test_columns_of_one_measure_are_one_input() -> None:
+    bases = ("words", "llm")
+    for column, expected in (
+        ("llm_lead", "llm"),
+        ("llm_tie", "llm"),
+        ("words_diff", "words"),
+        ("size_words_diff", "words"),
+        ("lines_a-lines_b", "lines"),
+        ("lines_a+lines_b", "lines"),
+        ("margin_tie", "margin"),
+        ("llm_order_gap", "llm_order_gap"),
+        ("prompt_turns", "prompt_turns"),
+    ):
+        assert measure(column, bases) == expected
