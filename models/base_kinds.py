@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from battles.files import file_hash
+from battles.files import content_hash, file_hash
 from battles.paths import RunPaths
 from battles.reading import read_battles
 from battles.settings import Section
@@ -54,6 +54,14 @@ def backbone_hash(settings: Section) -> str | None:
         return None
     weights = Path(settings.backbone, "model.safetensors")
     return file_hash(weights) if weights.is_file() else None
+
+
+def start_hash(settings: Section) -> str | None:
+    """SHA-256 of the saved models that a base starts from; None where it starts from none, or they are not there."""
+    if not isinstance(settings, Transformer) or settings.init_from is None:
+        return None
+    weights = sorted(Path().glob(f"{settings.init_from.replace('{fold}', '*')}/adapter_model.safetensors"))
+    return content_hash([[path.as_posix(), file_hash(path)] for path in weights]) if weights else None
 
 
 def teacher_hash(settings: Section, data: BaseData) -> str | None:

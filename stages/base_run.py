@@ -11,7 +11,7 @@ from battles.files import table_hash
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.settings import Section
-from models.base_kinds import BaseData, backbone_hash, base_settings, open_base, teacher_hash
+from models.base_kinds import BaseData, backbone_hash, base_settings, open_base, start_hash, teacher_hash
 from oof.model_store import FitModel, ModelStore, PredictTest
 from stages.common import stamp
 from stages.input_files import unchanged
@@ -62,6 +62,9 @@ class BaseRun:
             "backbone_weights": backbone_hash(self.settings),
             "teacher_rows": teacher_hash(self.settings, self.data),
         }
+        started = start_hash(self.settings)
+        if started is not None:  # not named where it is not used: finished models of earlier versions stay good
+            of_files["init_weights"] = started
         test = None if self.data.test is None else table_hash(self.data.paths.battles / "test.parquet")
         folder = self.data.paths.base(self.name)
         return ModelStore(

@@ -10,7 +10,7 @@ from models.transformer import fold
 from models.transformer.backbone.device import current_device
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.token_cache import encode_once
-from models.transformer.data.tokenization import encode
+from models.transformer.data.tokenization import encode, for_prediction
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine import distributed, fsdp
 from models.transformer.planning.preflight import resolve_for_predicting, resolve_for_training
@@ -31,10 +31,16 @@ def open_base(
     resolved = resolve_for_training(settings, device)
     fsdp.check(resolved)
     tokenizer = load_tokenizer(resolved)
-    tables = {"train": training_set.battles} if test is None else {"train": training_set.battles, "test": test}
+    predicted, of_prediction = ({} if test is None else {"test": test}), for_prediction(resolved)
+    if of_prediction != resolved:
+        predicted["scored"] = training_set.battles
     with distributed.state().main_process_first():  # the others find the tokens on the disk
-        tokens = encode_once(tokenizer, tables, resolved, folder / "tokens")
-    context = fold.FoldContext(name, resolved, device, tokenizer, training_set, tokens["train"], tokens.get("test"))
+        tokens = encode_once(tokenizer, {"train": training_set.battles}, resolved, folder / "tokens")
+        tokens |= encode_once(tokenizer, predicted, of_prediction, folder / "tokens")
+    scored = tokens.get("scored", tokens["train"])
+    context = fold.FoldContext(
+        name, resolved, device, tokenizer, training_set, tokens["train"], scored, tokens.get("test")
+    )
     if test is None:
         return partial(fold.fit, context), _no_battles
     of_test = fold.TestContext(name, resolved, device, tokenizer.pad_token_id, tokens["test"])
@@ -56,4 +62,6 @@ def open_saved(name: str, settings: Transformer, battles: pd.DataFrame, folder: 
     saved = str(folder / "model")
     resolved = resolve_for_predicting(settings, device, None if settings.lora is not None else saved)
     tokenizer = load_tokenizer(settings.model_copy(update={"backbone": saved, "revision": None}))
-    return fold.TestContext(name, resolved, device, tokenizer.pad_token_id, encode(tokenizer, battles, resolved))
+    return fold.TestContext(
+        name, resolved, device, tokenizer.pad_token_id, encode(tokenizer, battles, for_prediction(resolved))
+    )

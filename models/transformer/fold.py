@@ -38,7 +38,10 @@ CALIBRATION, CHECKPOINT = "calibration.json", "checkpoint.pt"
 
 @dataclass(frozen=True)
 class FoldContext:
-    """What all models of a base share. `settings` are resolved; `tokens` are those of `training_set.battles`."""
+    """What all models of a base share. `settings` are resolved; `tokens` are those of `training_set.battles`.
+
+    `scored_tokens` are the same at the length of predictions.
+    """
 
     name: str
     settings: Transformer
@@ -46,6 +49,7 @@ class FoldContext:
     tokenizer: Any
     training_set: TrainingSet
     tokens: Encoded
+    scored_tokens: Encoded
     test_tokens: Encoded | None
 
 
@@ -67,8 +71,8 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
     elif process.is_main_process:
         record_precision(settings, resume)
     # A backbone that outgrows a GPU comes to it in parts.
-    base = loading.load(settings, seed, pad, context.device, on_device=not fsdp.active())
-    train_tokens, valid_tokens = context.tokens.rows(rows.train_rows), context.tokens.rows(valid_rows)
+    base = loading.load(_started(settings, number), seed, pad, context.device, on_device=not fsdp.active())
+    train_tokens, valid_tokens = context.tokens.rows(rows.train_rows), context.scored_tokens.rows(valid_rows)
     held_out = _HeldOut(context, rows, valid_rows, valid_tokens, seed)
     steps = count_steps(len(train_tokens), settings)
     with Progress(f"{title} training", steps, not process.is_main_process) as progress:
@@ -93,6 +97,13 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
     free(context.device)
     seconds = curve[-1]["seconds"], predicted - trained
     return FoldResult(valid, test, *seconds, _device_name(context.device), details)
+
+
+def _started(settings: Transformer, number: int) -> Transformer:
+    """The settings of model `number`, which starts where `init_from` says."""
+    if settings.init_from is None:
+        return settings
+    return settings.model_copy(update={"init_from": settings.init_from.replace("{fold}", str(number))})
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,7 @@ class _HeldOut:
 
     def calibrate(self, base: LoadedBase) -> Calibration:
         """The calibration of a scalar head, on training battles that were held back for it."""
-        tokens = self.context.tokens.rows(self.rows.calibration_rows)
+        tokens = self.context.scored_tokens.rows(self.rows.calibration_rows)
         votes = self.context.training_set.labels[self.rows.calibration_rows]
         outputs = [predict_logits(base, tokens, False)]
         if self.context.settings.tta == "none":

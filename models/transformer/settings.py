@@ -30,6 +30,13 @@ class Lora(Section):
     dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
         0.05, description="share of an adapter's inputs that training drops"
     )
+    rslora: bool = Field(
+        False, description="scale adapters by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732)"
+    )
+    dora: bool = Field(
+        False,
+        description="learn the length of a weight's columns apart from their direction (arXiv:2402.09353); slower",
+    )
     target_modules: list[str] | Literal["all-linear"] = Field(
         "all-linear",
         description="layers that get adapters, by the last part of their name; all-linear: all but the head",
@@ -67,7 +74,13 @@ class Transformer(Section):
     revision: str | None = Field(None, description="branch, tag or commit of a hub repository")
     template: Template = Field(Template(), description="text around prompt and responses")
     max_length: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
-        1024, description="tokens of a whole battle, template included; longer texts are cut in the middle"
+        1024, description="tokens of a whole battle, template included; longer texts are cut"
+    )
+    predict_max_length: Annotated[int, Field(ge=16, le=1_000_000)] | None = Field(
+        None, description="max_length of battles that are predicted, scored and test ones; none: as in training"
+    )
+    truncation: Literal["middle", "left", "right"] = Field(
+        "middle", description="what of too long a text is cut off: its middle, its beginning (left) or its end (right)"
     )
     prompt_share: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = Field(
         0.2, description="share of max_length that is the prompt's; the responses share the rest equally"
@@ -117,8 +130,18 @@ class Transformer(Section):
     checkpoint_minutes: NonNegative = Field(
         10.0, description="minutes between checkpoints, 0: after every step; one is written after every epoch too"
     )
-    swap_training: Literal["both", "alternate", "none"] = Field(
-        "alternate", description="response orders of an epoch: both, a seeded one that alternates, or as they are"
+    swap_training: Literal["both", "paired", "alternate", "none"] = Field(
+        "alternate",
+        description="response orders of an epoch: both, both in the same step (paired: batch_size / 2 battles a step), "
+        "a seeded one that alternates, or as they are",
+    )
+    init_from: str | None = Field(
+        None,
+        description="folder `model` of a fold that another base has finished, whose adapters and head this one starts "
+        "from; {fold} stands for the fold's number, so that each starts from one that did not see its scored battles",
+    )
+    head_from: Annotated[list[str], Field(min_length=3, max_length=3)] | None = Field(
+        None, description="answers for A, B, tie: the head starts from the language model's rows of their first tokens"
     )
     tta: Literal["both", "none", "budget"] = Field(
         "both", description="swap TTA: average both response orders; budget: only the closest battles, for tta_seconds"
@@ -137,6 +160,11 @@ class Transformer(Section):
     seed: Seed = Field(11, description="seed of head, order of battles and dropout; fold k adds k")
 
     @property
+    def orders(self) -> int:
+        """How often an epoch shows a battle."""
+        return 2 if self.swap_training in ("both", "paired") else 1
+
+    @property
     def outputs(self) -> int:
         """Neurons of the head."""
         return 1 if self.objective == "mse" else 3
@@ -145,6 +173,22 @@ class Transformer(Section):
     def _quantised_needs_lora(self) -> Self:
         if self.quantization in ("int8", "nf4") and self.lora is None:
             raise ValueError(f"quantization {self.quantization}: quantised weights cannot be trained; set lora")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_fill_a_step(self) -> Self:
+        if self.swap_training == "paired" and self.batch_size % 2:
+            raise ValueError(f"swap_training: paired shows battles in pairs, and batch_size {self.batch_size} is odd")
+        return self
+
+    @model_validator(mode="after")
+    def _starts(self) -> Self:
+        if self.init_from is not None and self.lora is None:
+            raise ValueError(
+                "init_from: adapters need lora; to go on with a full fine-tune, set backbone to its folder"
+            )
+        if self.head_from is not None and self.objective == "mse":
+            raise ValueError("head_from: objective mse has one output, not three answers; drop one of the two")
         return self
 
     @model_validator(mode="after")

@@ -112,6 +112,8 @@ def _with_lora(model: PreTrainedModel, settings: Transformer, layers: int) -> Pe
         r=settings.lora.rank,
         lora_alpha=settings.lora.alpha,
         lora_dropout=settings.lora.dropout,
+        use_rslora=settings.lora.rslora,
+        use_dora=settings.lora.dora,
         target_modules=wanted,
         **only,
     )

@@ -15,6 +15,7 @@ from models.transformer.backbone.attention import repeat_keys, repeats_keys
 from models.transformer.backbone.device import device_spec
 from models.transformer.backbone.precision import DTYPES, loading_options, recorded_precision
 from models.transformer.backbone.pretrained import unavailable
+from models.transformer.backbone.starts import start_head, take_adapter
 from models.transformer.settings import Transformer
 
 
@@ -62,7 +63,11 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
     model.config.use_cache = False
     if repeats_keys(settings.attention, device_spec(device)):
         repeat_keys(model)
+    if settings.head_from is not None:
+        start_head(model, settings)
     adapted = adapt(model, settings)
+    if settings.init_from is not None:
+        take_adapter(adapted, settings)
     return LoadedBase(adapted, settings, dtype, pad)
 
 
@@ -77,7 +82,8 @@ def restore(settings: Transformer, folder: Path, pad: int, device: torch.device)
     settings = settings.model_copy(update={k: v for k, v in recorded_precision(folder).items() if k == "quantization"})
     if settings.lora is None:
         return load(settings.model_copy(update={"backbone": str(folder), "revision": None}), 0, pad, device)
-    base = load(settings, 0, pad, device)
+    fresh = settings.model_copy(update={"init_from": None, "head_from": None})
+    base = load(fresh, 0, pad, device)
     try:
         weights = load_peft_weights(str(folder), device=str(device))
     except (OSError, ValueError, SafetensorError) as error:

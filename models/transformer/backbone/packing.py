@@ -47,7 +47,7 @@ def pack_multiple(model: Any, settings: Transformer) -> int:
         torch._dynamo.config.automatic_dynamic_shapes = False
         # Past the limit torch would fall back to attention over whole matrices, with a warning only. Two masks, those
         # of battles longer than a sliding window, and twice as many as there should be.
-        whole = max(settings.tokens_per_batch, settings.max_length)
+        whole = max(settings.tokens_per_batch, settings.max_length, settings.predict_max_length or 0)
         limit = 2 * 2 * MODES * (whole // FLEX_BLOCK + 1)
         torch._dynamo.config.recompile_limit = limit
         torch._dynamo.config.accumulated_recompile_limit = 4 * limit

@@ -23,9 +23,11 @@ def load_config(settings: Transformer) -> Any:
     # RoBERTa and its like count positions from pad_token_id + 1.
     offset = config.pad_token_id + 1 if config.model_type in ENCODERS else 0
     positions = getattr(config, "max_position_embeddings", settings.max_length + offset) - offset
-    if settings.max_length > positions:
+    longest = max(settings.max_length, settings.predict_max_length or 0)
+    if longest > positions:
+        name = "max_length" if settings.max_length > positions else "predict_max_length"
         raise BadInput(
-            f"max_length: {settings.max_length}, but {settings.backbone} has {positions} positions; "
+            f"{name}: {getattr(settings, name)}, but {settings.backbone} has {positions} positions; "
             f"set it to {positions} or less"
         )
     return config

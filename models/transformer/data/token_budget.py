@@ -30,18 +30,24 @@ def spread(lengths: np.ndarray, shares: Sequence[float], budget: int) -> np.ndar
     return kept
 
 
-def cut(ids: np.ndarray, keep: int, mark: np.ndarray) -> np.ndarray:
-    """The token ids shortened to `keep`: beginning and end are kept, `mark` replaces the middle."""
+def cut(ids: np.ndarray, keep: int, mark: np.ndarray, side: str = "middle") -> np.ndarray:
+    """The token ids shortened to `keep`; `mark` stands for what is cut off: the middle, or what is left or right."""
     if len(ids) <= keep:
         return ids
     if keep <= len(mark) + 1:
-        return ids[:keep]
+        return ids[len(ids) - keep :] if side == "left" else ids[:keep]
+    if side == "left":
+        return np.concatenate([mark, ids[len(ids) - (keep - len(mark)) :]])
+    if side == "right":
+        return np.concatenate([ids[: keep - len(mark)], mark])
     head = round((keep - len(mark)) * HEAD_SHARE)
     tail = keep - len(mark) - head
     return np.concatenate([ids[:head], mark, ids[len(ids) - tail :]])
 
 
-def shorten(text: str, max_length: int) -> str:
-    """The text before it is tokenised: beginning and end of one that cannot fit into `max_length` tokens."""
+def shorten(text: str, max_length: int, side: str = "middle") -> str:
+    """The text before it is tokenised: of one that cannot fit into `max_length` tokens, what `cut` could keep."""
     longest = CHARACTERS_PER_TOKEN * max_length
+    if side != "middle":
+        return text[-longest:] if side == "left" else text[:longest]
     return text if len(text) <= longest else text[: longest * 2 // 3] + text[-(longest // 3) :]

@@ -64,7 +64,9 @@ def _key(identity: str, battles: pd.DataFrame, settings: Transformer) -> str:
             "layout": [LAYOUT, MARK, CHARACTERS_PER_TOKEN],
             "tokenizer": identity,
             "texts": texts.hexdigest(),
-            "settings": settings.model_dump(mode="json", include={"template", "max_length", "prompt_share"}),
+            "settings": settings.model_dump(
+                mode="json", include={"template", "max_length", "prompt_share", "truncation"}
+            ),
         }
     )
 

@@ -48,6 +48,11 @@ class Encoded:
         return np.concatenate([start, prompt, first, a, second, b, end])
 
 
+def for_prediction(settings: Transformer) -> Transformer:
+    """The settings by which battles are tokenised that are predicted."""
+    return settings.model_copy(update={"max_length": settings.predict_max_length or settings.max_length})
+
+
 def encode(tokenizer: Any, battles: pd.DataFrame, settings: Transformer) -> Encoded:
     """Tokenises battles and spreads `max_length` over prompt and responses.
 
@@ -70,12 +75,17 @@ def encode(tokenizer: Any, battles: pd.DataFrame, settings: Transformer) -> Enco
             f"max_length: {settings.max_length} leaves {budget} tokens beside the template's {around}; "
             f"set it to {around + 24} or more"
         )
-    whole = [_tokenise(tokenizer, [shorten(text, settings.max_length) for text in texts]) for texts in parts(battles)]
+    side = settings.truncation
+    whole = [
+        _tokenise(tokenizer, [shorten(text, settings.max_length, side) for text in texts]) for texts in parts(battles)
+    ]
     response_share = (1 - settings.prompt_share) / 2
     lengths = np.array([[len(ids) for ids in part] for part in whole], dtype=np.int64).T.reshape(-1, 3)
     kept = spread(lengths, (settings.prompt_share, response_share, response_share), budget)
     mark = _array(_ids(tokenizer, MARK))
-    prompt, a, b = ([cut(ids, keep, mark) for ids, keep in zip(whole[k], kept[:, k], strict=True)] for k in range(3))
+    prompt, a, b = (
+        [cut(ids, keep, mark, side) for ids, keep in zip(whole[k], kept[:, k], strict=True)] for k in range(3)
+    )
     return Encoded((prompt, a, b), frame, kept.sum(axis=1) + around)
 
 

@@ -239,7 +239,7 @@ class _Saver:
 
 def count_steps(rows: int, settings: Transformer) -> int:
     """Optimizer steps of a whole training."""
-    shown = 2 * rows if settings.swap_training == "both" else rows
+    shown = settings.orders * rows
     return settings.epochs * math.ceil(shown / settings.batch_size)
 
 
@@ -256,6 +256,10 @@ def _epoch(
     if settings.swap_training == "both":
         for step in training_steps(np.tile(encoded.lengths, 2), settings.batch_size, generator, packed):
             yield step % rows, step >= rows
+        return
+    if settings.swap_training == "paired":
+        for step in training_steps(encoded.lengths, settings.batch_size // 2, generator, packed):
+            yield np.tile(step, 2), np.repeat([False, True], len(step))
         return
     # The same coin for a battle in every epoch, turned over each time: two epochs show both orders.
     coin = np.random.default_rng(settings.seed).random(rows) < 0.5

@@ -1,7 +1,7 @@
 """Tokens, memory, time and disk that a transformer base needs, computed before anything is loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from models.transformer.backbone import attention, meta_device
 from models.transformer.backbone.device import DeviceSpec
 from models.transformer.backbone.pretrained import is_local, load_config, load_tokenizer
 from models.transformer.data.token_budget import spread
-from models.transformer.data.tokenization import encode
+from models.transformer.data.tokenization import encode, for_prediction
 from models.transformer.planning.cards import Card
 from models.transformer.planning.memory import Memory, estimate
 from models.transformer.planning.preflight import SMALL, resolve
@@ -160,6 +160,8 @@ def make(
     memory = estimate(chosen, config, spec)
     model = meta_device.bare(chosen, config)
     pace = _pace(chosen, config, model, counts, machine)
+    longer = float(token_counts(for_prediction(chosen), source.tokenizer, battles).mean() / counts.mean())
+    pace = replace(pace, read=longer * pace.read)
     time = Times(chosen, pace)
     models = models_of(chosen, rows, pairs)
     fold = models["fold"]
@@ -173,7 +175,7 @@ def make(
         sampled=len(counts) if source.tokenizer is not None else 0,
         counts=counts,
         train_tokens=fold.learns * shown * counts.mean(),
-        predict_tokens=fold.predicts * orders * counts.mean(),
+        predict_tokens=fold.predicts * orders * longer * counts.mean(),
         pace=pace,
         small=machine.card is not None and config.hidden_size < SMALL,
         train_seconds=time.training(fold),
@@ -219,7 +221,7 @@ def _pace(settings: Transformer, config: Any, model: Any, counts: np.ndarray, ma
 
 def _shown(settings: Transformer) -> int:
     """How often a training shows a battle."""
-    return settings.epochs * (2 if settings.swap_training == "both" else 1)
+    return settings.epochs * settings.orders
 
 
 def _saved_bytes(settings: Transformer, memory: Memory, tokenizer: Any) -> int:
