@@ -53,10 +53,19 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
             # A full fine-tune keeps fp32 weights and computes under autocast; frozen weights can be narrow.
             dtype=torch.float32 if settings.lora is None else dtype,
             attn_implementation=settings.attention,
+            use_safetensors=True,  # other formats are pickles, which run code
+            trust_remote_code=False,
             **options,
         )
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise unavailable(settings, error) from None
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise BadInput(
+            f"backbone: {settings.backbone!r} has weights of other shapes than its config.json says, or a head "
+            f"of other outputs than {settings.outputs}; save it without its head, or give the model it was made from"
+        ) from None
     if device.type == "cpu" and settings.quantization == "nf4":
         _keep_nf4_differentiable(model)
     model.config.pad_token_id = pad

@@ -17,7 +17,7 @@ RESERVED_PADS = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>")
 def load_config(settings: Transformer) -> Any:
     """The backbone's configuration, and the first check that it can be had and holds `max_length`."""
     try:
-        config = AutoConfig.from_pretrained(settings.backbone, revision=settings.revision)
+        config = AutoConfig.from_pretrained(settings.backbone, revision=settings.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise unavailable(settings, error) from None
     # RoBERTa and its like count positions from pad_token_id + 1.
@@ -36,7 +36,9 @@ def load_config(settings: Transformer) -> Any:
 def load_tokenizer(settings: Transformer) -> Any:
     """The backbone's tokenizer, with a pad token that is not the end-of-text token."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.backbone, revision=settings.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            settings.backbone, revision=settings.revision, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise unavailable(settings, error) from None
     # Of some architectures (Gemma) transformers makes a tokenizer of special tokens alone where no file holds one.

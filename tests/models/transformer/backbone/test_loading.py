@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from peft.tuners.lora import LoraLayer
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from battles.errors import BadInput
 from models.transformer.backbone import loading
 from models.transformer.backbone.attention import repeat_keys, repeats_keys
 from models.transformer.backbone.device import DeviceSpec, device_spec
@@ -225,3 +228,39 @@ def test_before_ampere_keys_are_repeated_for_a_kernel_without_a_matrix(
         after = model(input_ids=IDS).logits
     assert grouped == [True] * 2 + [False] * 2
     assert (before - after).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("other labels", "has weights of other shapes than its config.json says, or a head of other outputs than 3"),
+        ("other shapes", "has weights of other shapes than its config.json says"),
+        ("a pickle", "cannot be loaded (Error no file named model.safetensors"),
+        ("cut off", "cannot be loaded (Error while deserializing header"),
+        ("code of its own", "cannot be loaded (The repository"),
+    ],
+)
+def test_a_folder_that_is_no_backbone_is_refused_in_one_line(
+    checkpoints: dict[str, Path], tmp_path: Path, damage: str, expected: str
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(checkpoints["roberta"], folder)
+    weights, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
+    if damage == "other labels":
+        AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2).save_pretrained(folder)
+    elif damage == "other shapes":
+        (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 2 * config["hidden_size"]}))
+    elif damage == "a pickle":
+        torch.save({}, folder / "pytorch_model.bin")
+        weights.unlink()
+    elif damage == "cut off":
+        weights.write_bytes(weights.read_bytes()[:500])
+    else:
+        own = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
+        (folder / "own.py").write_text("raise SystemExit('ran the code of a checkpoint')\n")
+    given = settings(folder)
+    with pytest.raises(BadInput) as refusal:
+        load(given, 1, 1, CPU)
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
