@@ -48,17 +48,17 @@ def test_a_bad_file_is_refused(name: str) -> None:
     assert snapshot(Path("battles")) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("--nproc", value) for value in ("", "0", "-1", "two", "1.5", "²", "1e3")),
-        *(("--folds", value) for value in (",", "0,", "-1", "5", "0,5", "a", "0;1", "0.0", "²", " ")),
-        *(("--profile", value) for value in ("no", "User", "profiles")),
-        *(("--run", value) for value in ("", ".", "..", "a/b", "-x", "é", "runs", "a b", "a\nb"[:1] + "$")),
-        *(("--bases", value) for value in ("one", ",")),
-        *(("--features", value) for value in ("one",)),
-    ],
-)
+VARIABLES = [
+    *(("--nproc", value) for value in ("", "0", "-1", "two", "1.5", "²", "1e3")),
+    *(("--folds", value) for value in (",", "0,", "-1", "5", "0,5", "a", "0;1", "0.0", "²", " ")),
+    *(("--profile", value) for value in ("no", "User", "profiles")),
+    *(("--run", value) for value in ("", ".", "..", "a/b", "-x", "é", "runs", "a b", "a\nb"[:1] + "$")),
+    *(("--bases", value) for value in ("one", ",")),
+    *(("--features", value) for value in ("one",)),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), VARIABLES)
 def test_bad_variables_are_refused(name: str, value: str) -> None:
     before = snapshot(Path("battles"))
     check_refusal(resolve(*CALL, f"{name}={value}"), name.removeprefix("--").upper())
