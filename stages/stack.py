@@ -1,18 +1,19 @@
 """Stacks the base models of a run: `oof/<run>/stack.parquet`, `metrics.json`, `models/runs/<run>/stack/`."""
 
 import os
+import shutil
 import time
 from typing import Any
 
 import pandas as pd
 
-from battles.files import content_hash, read_json, write_json
+from battles.files import content_hash, read_json, read_metadata, write_json
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.progress import counted
 from battles.schema import labels
 from features.table import FEATURES
-from models.stacking import inputs, journal, serialization
+from models.stacking import inputs, journal, serialization, subsets
 from models.stacking.inputs import NestedRows, TrainingInputs
 from models.stacking.settings import STACK, Stack, with_workers
 from models.stacking.stacker import Nested, describe, leave_one_out, stack, trial_count
@@ -60,6 +61,7 @@ def main() -> None:
     about |= _of_predictions(paths, names)
     if not database:
         about["journal"] = journal.seal(trials)
+    _save_subsets(paths, names, training, folds, settings)
     serialization.save(paths.stack, nested.final.models, nested.shipped, about)
     metadata: dict[str, Any] = {
         "base": STACK,
@@ -98,6 +100,25 @@ def _of_predictions(paths: RunPaths, names: list[str]) -> dict[str, Any]:
     records["features"] = paths.feature_model / FEATURES
     saved = {name: content_hash(read_json(record, sealed=True)) for name, record in records.items()}
     return {"saved": saved, "threads": int(os.environ.get("OMP_NUM_THREADS") or 0)}
+
+
+def _save_subsets(
+    paths: RunPaths, names: list[str], training: TrainingInputs, folds: pd.DataFrame, settings: Stack
+) -> None:
+    """The stackers of a prediction that stops before every language model has read every battle."""
+    folder = paths.stack / subsets.FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    if stamp(paths.name, "inputs")["table"]:
+        return
+    late = [name for name in names if stamp(paths.name, name)["settings"]["kind"] == "transformer"]
+    if late:
+        bases = {name: paths.predictions(name) for name in names}
+        table_of_features = paths.features / "train.parquet"
+        variants, columns, swap = inputs.covered_rows(bases, table_of_features, folds, training.covered)
+        seconds = {
+            name: read_metadata(bases[name])["inference_seconds"] / max(int(training.covered.sum()), 1) for name in late
+        }
+        subsets.fit_subsets(variants, (columns, swap), training.data, late, seconds, settings).save(folder)
 
 
 def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: Nested, seconds: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from battles.errors import BadInput
 from battles.files import write_json, write_text
-from models.stacking import serialization
+from models.stacking import serialization, subsets
 from oof.saved_models import RECORD
 from submission.predict import Predictor
 
@@ -178,6 +178,9 @@ def _copy_models(predictor: Predictor, folder: Path) -> None:
     for path in _files(models / "stack"):
         if path.name == serialization.MANIFEST or path.name.endswith(".trees.txt"):
             _copy(path, folder / "stack" / path.name)
+    if predictor.language_models:  # the stackers of a prediction that stops early
+        for path in _files(models / "stack" / subsets.FOLDER):
+            _copy(path, folder / "stack" / subsets.FOLDER / path.name)
     for path in _files(models / "features"):
         _copy(path, folder / "features" / path.name)
     for name, base in predictor.bases.items():

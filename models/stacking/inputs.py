@@ -148,6 +148,20 @@ def test_inputs(bases: Mapping[str, Path], features: Path, ids: pd.Series) -> Me
     return _meta(tables, columns, swap, np.ones(len(ids), dtype=bool))
 
 
+def covered_rows(
+    bases: Mapping[str, Path], features: Path, folds: pd.DataFrame, covered: np.ndarray
+) -> tuple[dict[str, Variants], pd.DataFrame, dict[str, str]]:
+    """The rows of the covered battles (mask) once more, as they are before they are joined: base → its variants, the
+    features without `id`, and their swap declarations. Raises BadInput as `training_inputs` does."""
+    variants = {}
+    for name, path in bases.items():
+        rows = table.read(path, folds, partial=True)
+        kinds = {table.MEAN: rows.probabilities, table.PLAIN: rows.plain, table.SWAPPED: rows.swapped}
+        variants[name] = {kind: values[covered] for kind, values in kinds.items() if values is not None}
+    columns, swap = _features(features, folds[ID])
+    return variants, columns.loc[covered].reset_index(drop=True), swap
+
+
 def predicted_inputs(variants: Mapping[str, Variants], features: pd.DataFrame, swap: Mapping[str, str]) -> Meta:
     """The inputs of battles whose predictions are in memory: base → its variants, and the features without `id`."""
     rows = np.ones(len(features), dtype=bool)

@@ -49,6 +49,14 @@ def load(directory: Path, name: str | None = None) -> MetaModel:
     return _restore(manifest["models"], manifest["models"][chosen], directory)
 
 
+def read(directory: Path) -> dict[str, Any]:
+    """The manifest of what `save` wrote: `shipped`, the described `models`, and what it was told about them.
+
+    Raises BadInput where there is none, or a damaged one.
+    """
+    return read_json(directory / MANIFEST, sealed=True, fix=_FIX)
+
+
 def about(directory: Path) -> dict[str, Any]:
     """What `save` was told about the stack that lies in `directory`; empty where there is none, or a damaged one."""
     try:

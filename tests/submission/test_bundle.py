@@ -137,15 +137,25 @@ def test_a_bundle_over_the_limits_is_refused_and_leaves_an_earlier_one(
     assert Path("submission", RUN, "bundle", "predict.py").exists()
 
 
-def pythons() -> dict[str, str]:
-    """Name → interpreter for the offline proof: this one, and those of 3.12 and 3.13 that can be found."""
-    found = {"own": sys.executable}
-    for version in ("3.12", "3.13"):
-        places = [os.environ.get(f"IMAGE_PYTHON_{version.replace('.', '_')}"), shutil.which(f"python{version}")]
-        root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-        places += [str(place) for place in sorted(root.glob(f"versions/{version}.*/bin/python{version}"))]
-        found[version] = next((place for place in places if place), "")
-    return found
+def candidates(name: str) -> list[str]:
+    """Interpreters for the offline proof: this one, or those of 3.12 or 3.13 that can be found."""
+    if name == "own":
+        return [sys.executable]
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    named, in_path = os.environ.get(f"IMAGE_PYTHON_{name.replace('.', '_')}"), shutil.which(f"python{name}")
+    found = [*root.glob(f"versions/{name}.*/bin/python{name}")]
+    return [place for place in (named, in_path, *map(str, sorted(found))) if place]
+
+
+def usable(name: str) -> str:
+    """The first candidate that has the packages; the test is skipped with the reason where there is none."""
+    reason = "there is none here"
+    for python in candidates(name):
+        tried = subprocess.run([python, "-c", PACKAGES], capture_output=True, text=True, check=False)
+        if not tried.returncode:
+            return python
+        reason = next(iter(tried.stderr.strip().splitlines()[-1:]), "it does not start")
+    pytest.skip(f"Python {name}: {reason}; IMAGE_PYTHON_{name.replace('.', '_')} may name one with {IMAGE}")
 
 
 def offline(python: str, packed: Path, source: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -172,13 +182,7 @@ def offline(python: str, packed: Path, source: Path, folder: Path, *words: str) 
 
 @pytest.mark.parametrize("name", ["own", "3.12", "3.13"])
 def test_the_bundle_alone_and_offline_gives_the_submission(made: Path, packed: Path, tmp_path: Path, name: str) -> None:
-    python = pythons()[name]
-    if not python:
-        pytest.skip(f"no Python {name} here; IMAGE_PYTHON_{name.replace('.', '_')} names one with {IMAGE}")
-    imported = subprocess.run([python, "-c", PACKAGES], capture_output=True, text=True, check=False)
-    if imported.returncode:
-        lacking = imported.stderr.strip().splitlines()[-1]
-        pytest.skip(f"{name}: {lacking}; IMAGE_PYTHON_{name.replace('.', '_')} names a Python with {IMAGE}")
+    python = usable(name)
     source, work = tmp_path / "input", tmp_path / "work"
     for folder in (source, work):
         folder.mkdir()

@@ -1,0 +1,331 @@
+"""Predictions under a clock: a valid file within minutes, and a better one for as long as there is time.
+
+The first file holds the shares of the votes, the second what needs no language model. Then comes whatever gains the
+most log loss per second, as the out-of-fold rows tell it: a further language model over all battles, or the second
+order of one that has read the first (swap TTA). Where not all battles can be read in time, the most uncertain ones
+are: for a further model those of the highest entropy, for the second order those of the smallest margin. Last come the
+models of the other folds. Speeds are measured as batches are read; nothing begins that would not end in time.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from models.stacking.subsets import Losses, Subsets
+from oof.crossfit import mean_of_models
+from oof.model_store import Variants
+from oof.table import MEAN, PLAIN, SWAPPED
+
+# Battles read at a time where not all can be: enough that sorting by length leaves little padding.
+CHUNK = 512
+# Battles for which there must be time, or a stage does not begin.
+FEWEST = 64
+# Share of the tokens after which a pace is taken for that of the whole, and share by which it may be too slow still.
+PROBE, SLACK = 0.02, 1.02
+# Times the longest batch so far that must be left before another one begins.
+LONGEST = 1.5
+# What is waited for at the least before the end, in seconds: writing may be slow once.
+MARGIN = 2.0
+
+Clock = Callable[[], float]
+
+
+class Reader(Protocol):
+    """One saved language model.
+
+    tokens (battles,): the lengths of the battles as it reads them. load_seconds: an upper guess, before it was loaded.
+    """
+
+    tokens: np.ndarray
+    load_seconds: float
+
+    def load(self) -> None:
+        """Makes the model ready to read."""
+
+    def read(
+        self, rows: np.ndarray, swapped: bool, advance: Callable[[int], None], stop: Callable[[], bool]
+    ) -> np.ndarray:
+        """Probabilities (rows, 3) of the battles `rows`, in the original order, the longest first.
+
+        `advance` is called with the battles of every batch, `stop` before each: once it is True the rest is NaN.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives its memory back."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something that can be done next: model `number` of a base reads the battles in one order.
+
+    gain: what it brings, in nats, when it has read all battles; 0 where no out-of-fold row tells.
+    """
+
+    base: str
+    number: int
+    swapped: bool
+    gain: float
+
+    def __str__(self) -> str:
+        model = f"{self.base}, model {self.number + 1}"
+        return f"{model}, swapped order" if self.swapped else model
+
+
+@dataclass
+class Pace:
+    """Measured seconds of a base: to load a model, of a token, and of its longest batch."""
+
+    load: float = 0.0
+    token: float | None = None
+    batch: float = 0.0
+
+
+@dataclass
+class Cascade:
+    """The state of a prediction of n battles under a clock.
+
+    readers: late base → its saved models. combine: stacks what there is, base → variants with NaN rows, to (n, 3).
+    publish: writes a valid file. end: the time, by `clock`, that must not be passed. second_order: bases with swap TTA.
+    """
+
+    readers: Mapping[str, Sequence[Reader]]
+    subsets: Subsets
+    combine: Callable[[Mapping[str, Variants]], np.ndarray]
+    publish: Callable[[np.ndarray], None]
+    end: float
+    second_order: frozenset[str]
+    clock: Clock = time.monotonic
+    say: Callable[[str], None] = print
+    _orders: dict[tuple[str, int, bool], np.ndarray] = field(default_factory=dict)
+    _paces: dict[str, Pace] = field(default_factory=dict)
+    _failed: set[str] = field(default_factory=set)
+    _loaded: tuple[str, int] | None = None
+    _current: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    _finish: float = 0.0
+
+    def run(self) -> np.ndarray:
+        """Publishes better and better predictions until all is read or the time is over; returns the last ones."""
+        began = self.clock()
+        self._publish()
+        self.say(self.forecast())
+        while (stage := self._next()) is not None:
+            try:
+                read = self._read(stage)
+            except (RuntimeError, MemoryError, ValueError, OSError) as error:  # of the model or of its card
+                self._failed.add(stage.base)
+                self.say(
+                    f"{stage}: left out, as it failed: {next(iter(str(error).splitlines()), type(error).__name__)}"
+                )
+                continue
+            if read:
+                self._publish()
+            expected = self._expected()
+            told = f", expected log loss {expected:.4f}" if math.isfinite(expected) else ""
+            self.say(f"{(self.clock() - began) / 60:6.1f} min: {stage}: {read} battles{told}")
+        self._close()
+        return self._current
+
+    def forecast(self) -> str:
+        """What is planned, with the minute and the log loss that are expected after each stage."""
+        lines, read = ["expected log loss, by the out-of-fold rows and the seconds that they took:"], set(self._orders)
+        at, loss = self.clock(), self._loss_of(read)
+        lines.append(f"  now: {loss:.4f}")
+        while (stage := self._best(read)) is not None and stage.number == 0:
+            at += self._seconds(stage, self._rows(stage))
+            if at > self.end:
+                lines.append(f"  then as much of {stage} as there is time for")
+                break
+            read.add((stage.base, stage.number, stage.swapped))
+            loss = self._loss_of(read)
+            lines.append(f"  after {max(at - self.clock(), 0) / 60:.1f} min: {loss:.4f} ({stage})")
+        return "\n".join(lines)
+
+    # ------------------------------------------------------------ what comes next
+
+    def _next(self) -> Stage | None:
+        """The stage of the most gain per second of those that can begin; None when there is none."""
+        left = self._left()
+        return self._best(set(self._orders), lambda stage: self._seconds(stage, self._rows(stage)[:FEWEST]) < left)
+
+    def _best(
+        self, read: set[tuple[str, int, bool]], possible: Callable[[Stage], bool] = lambda stage: True
+    ) -> Stage | None:
+        return max(
+            (stage for stage in self._stages(read) if stage.base not in self._failed and possible(stage)),
+            # Later models of a base have no known gain: they come last, the quickest first.
+            key=lambda stage: (stage.number == 0, stage.gain / max(self._seconds(stage, self._rows(stage)), 1e-9)),
+            default=None,
+        )
+
+    def _stages(self, read: set[tuple[str, int, bool]]) -> list[Stage]:
+        """What is not read yet and may come next, the orders and models of a base in their order."""
+        stages = []
+        for base, models in self.readers.items():
+            for number in range(len(models)):
+                if (base, number, False) not in read:
+                    stages.append(self._stage(base, number, False, read))
+                    break
+                if base in self.second_order and (base, number, True) not in read:
+                    stages.append(self._stage(base, number, True, read))
+                    break
+        return stages
+
+    def _stage(self, base: str, number: int, swapped: bool, read: set[tuple[str, int, bool]]) -> Stage:
+        gain = 0.0 if number else self._loss_of(read) - self._loss_of(read | {(base, number, swapped)})
+        return Stage(base, number, swapped, gain)
+
+    def _loss_of(self, read: set[tuple[str, int, bool]]) -> float:
+        """The out-of-fold log loss when these orders are read of all battles."""
+        late = [base for base in self.subsets.late if (base, 0, False) in read]
+        losses: Losses = self.subsets.losses[self.subsets.key(self.subsets.largest(late))]
+        both = [base for base in late if (base, 0, True) in read or base not in self.second_order]
+        # Each second order brings its share of what all of them together do.
+        return losses.plain + (losses.both - losses.plain) * (len(both) / len(late) if late else 1.0)
+
+    def _expected(self) -> float:
+        """The log loss that is expected of what is read now, where only part of the battles is in between."""
+        whole = {key for key, values in self._orders.items() if key[1] == 0 and np.isfinite(values).all()}
+        loss = self._loss_of(whole)
+        for key, values in self._orders.items():
+            if key[1] == 0 and key not in whole:
+                share = float(np.isfinite(values).all(axis=1).mean())
+                loss += share * (self._loss_of(whole | {key}) - loss)
+        return loss
+
+    # ------------------------------------------------------------ time
+
+    def _left(self) -> float:
+        """Seconds in which models may still read: the last file takes some of those until the end."""
+        return self.end - self.clock() - 2 * self._finish - MARGIN
+
+    def _pace(self, base: str) -> Pace:
+        return self._paces.setdefault(base, Pace())
+
+    def _load_seconds(self, stage: Stage) -> float:
+        if self._loaded == (stage.base, stage.number):
+            return 0.0
+        return self._pace(stage.base).load or self.readers[stage.base][stage.number].load_seconds
+
+    def _seconds(self, stage: Stage, rows: np.ndarray) -> float:
+        """Seconds that a stage would take for these battles, from its own pace or scaled from those of others."""
+        tokens = self.readers[stage.base][stage.number].tokens
+        pace = self._pace(stage.base).token
+        if pace is not None:
+            return self._load_seconds(stage) + pace * float(tokens[rows].sum())
+        ratios = [
+            known.token * float(self.readers[base][0].tokens.mean()) / self.subsets.seconds[base]
+            for base, known in self._paces.items()
+            if known.token is not None and self.subsets.seconds[base] > 0
+        ]
+        return self._load_seconds(stage) + self.subsets.seconds[stage.base] * len(rows) * (
+            float(np.median(ratios)) if ratios else 1.0
+        )
+
+    # ------------------------------------------------------------ reading
+
+    def _rows(self, stage: Stage) -> np.ndarray:
+        """The battles that a stage is for: a second order only where the first was read."""
+        first = self._orders.get((stage.base, stage.number, False))
+        if stage.swapped and first is not None:
+            return np.flatnonzero(np.isfinite(first).all(axis=1))
+        return np.arange(len(self.readers[stage.base][stage.number].tokens))
+
+    def _read(self, stage: Stage) -> int:
+        """Reads as many battles as there is time for, and returns their number."""
+        reader, rows = self.readers[stage.base][stage.number], self._rows(stage)
+        values = np.full((len(reader.tokens), 3), np.nan)
+        self._orders[(stage.base, stage.number, stage.swapped)] = values
+        self._load(stage, reader)
+        pace = self._pace(stage.base).token
+        if pace is None or pace * float(reader.tokens[rows].sum()) * SLACK <= self._left():
+            values[rows] = self._read_rows(stage, reader, rows, whole=True)
+        missing = rows[np.isnan(values[rows]).any(axis=1)]
+        for part in self._by_need(stage, missing):
+            if self._left() <= 0:
+                break
+            values[part] = self._read_rows(stage, reader, part, whole=False)
+        return int(np.isfinite(values).all(axis=1).sum())
+
+    def _load(self, stage: Stage, reader: Reader) -> None:
+        if self._loaded == (stage.base, stage.number):
+            return
+        self._close()
+        began = self.clock()
+        self._loaded = (stage.base, stage.number)
+        reader.load()
+        self._pace(stage.base).load = max(self.clock() - began, self._pace(stage.base).load)
+
+    def _close(self) -> None:
+        if self._loaded is not None:
+            base, number = self._loaded
+            self._loaded = None
+            self.readers[base][number].close()
+
+    def _read_rows(self, stage: Stage, reader: Reader, rows: np.ndarray, whole: bool) -> np.ndarray:
+        """Probabilities of these battles, NaN where the time was over, or where not the `whole` of them can be read."""
+        lengths = np.sort(reader.tokens[rows])[::-1]
+        read_tokens = np.concatenate([[0], np.cumsum(lengths)])
+        began = last = self.clock()
+        done, stopped, known = 0, False, self._pace(stage.base)
+
+        def advance(battles: int) -> None:
+            nonlocal done, last
+            now = self.clock()
+            known.batch = max(known.batch, now - last)
+            done, last = done + battles, now
+
+        def stop() -> bool:
+            nonlocal stopped
+            left = self._left()
+            stopped = stopped or left <= LONGEST * known.batch
+            if whole and not stopped and read_tokens[done] > PROBE * read_tokens[-1]:
+                pace = (self.clock() - began) / read_tokens[done]
+                stopped = pace * (read_tokens[-1] - read_tokens[done]) > SLACK * left
+            return stopped
+
+        values = reader.read(rows, stage.swapped, advance, stop)
+        if read_tokens[done]:
+            known.token = (last - began) / float(read_tokens[done])
+        return values
+
+    def _by_need(self, stage: Stage, rows: np.ndarray) -> list[np.ndarray]:
+        """Battles in chunks, those first that a stage can change most."""
+        now = self._current[rows]
+        if stage.swapped:
+            ranked = np.sort(now, axis=1)
+            order = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")
+        else:
+            order = np.argsort((now * np.log(np.maximum(now, 1e-12))).sum(axis=1), kind="stable")
+        return [rows[order[begin : begin + CHUNK]] for begin in range(0, len(rows), CHUNK)]
+
+    # ------------------------------------------------------------ files
+
+    def _publish(self) -> None:
+        began = self.clock()
+        self._current = self.combine(self.variants())
+        self.publish(self._current)
+        self._finish = max(self._finish, self.clock() - began)
+
+    def variants(self) -> dict[str, Variants]:
+        """What the late bases have read: the mean over their models, NaN where none has read a battle."""
+        result = {}
+        for base, models in self.readers.items():
+            parts = [
+                self._model(base, number) for number in range(len(models)) if (base, number, False) in self._orders
+            ]
+            if parts:
+                result[base] = mean_of_models(parts)
+        return result
+
+    def _model(self, base: str, number: int) -> Variants:
+        plain = self._orders[(base, number, False)]
+        if base not in self.second_order:
+            return {MEAN: plain}
+        swapped = self._orders.get((base, number, True), np.full_like(plain, np.nan))
+        mean = np.where(np.isnan(swapped), plain, (plain + swapped) / 2)
+        return {MEAN: mean, PLAIN: plain, SWAPPED: swapped}

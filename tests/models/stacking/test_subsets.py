@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.stacking.level1_data import Level1Data
+from models.stacking.settings import Stack
+from models.stacking.subsets import Subsets, fit_subsets, inputs_of, one_order
+from oof.metrics import log_loss
+from oof.model_store import Variants
+from oof.probabilities import softmax
+from oof.table import MEAN, PLAIN, SWAPPED
+from tests.models.stacking.battles import raw_battles
+
+ROWS = 500
+LATE = ("good", "weak")
+
+
+def drawn(seed: int = 0, rows: int = ROWS) -> tuple[dict[str, Variants], tuple, Level1Data]:
+    given, labels = raw_battles(rows, seed, orders=True)
+    variants = {
+        name: {MEAN: values, PLAIN: given["orders"][name][0], SWAPPED: given["orders"][name][1]}
+        for name, values in given["probabilities"].items()
+    }
+    features = (given["features"], given["swap"])
+    return variants, features, Level1Data(inputs_of(variants, *features), labels, np.arange(rows) % 5)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Subsets:
+    variants, features, data = drawn()
+    return fit_subsets(variants, features, data, LATE, {"good": 0.2, "weak": 0.1}, Stack())
+
+
+def test_every_subset_has_a_loss_and_more_bases_a_lower_one(fitted: Subsets) -> None:
+    assert set(fitted.losses) == {"", "good", "weak", "good,weak"}
+    assert set(fitted.models) == {"", "good", "weak"}
+    losses = {key: loss.both for key, loss in fitted.losses.items()}
+    assert losses["good,weak"] < losses["good"] < losses["weak"] < losses[""]
+    assert all(loss.both < loss.plain for key, loss in fitted.losses.items() if key)
+    assert fitted.losses[""].both == fitted.losses[""].plain
+
+
+def test_losses_are_of_rows_that_no_fit_has_seen(fitted: Subsets) -> None:
+    variants, features, data = drawn()
+    shuffled = np.random.default_rng(1).permutation(data.labels)
+    nothing = fit_subsets(
+        variants, features, Level1Data(data.meta, shuffled, data.folds), LATE, fitted.seconds, Stack()
+    )
+    prior = log_loss(np.tile(np.bincount(shuffled) / ROWS, (ROWS, 1)), shuffled)
+    assert min(loss.both for loss in nothing.losses.values()) > prior - 0.01
+
+
+def test_each_row_is_stacked_by_what_it_has(fitted: Subsets) -> None:
+    variants, features, data = drawn(seed=3, rows=90)
+    model = fitted.models["good"]  # stands for the one that ships
+    partly = {name: {kind: values.copy() for kind, values in base.items()} for name, base in variants.items()}
+    for values in partly["weak"].values():
+        values[:60] = np.nan
+    for values in partly["good"].values():
+        values[:30] = np.nan
+    full = {name: variants[name] for name in ("good",)}
+
+    class Ships:
+        def logits(self, meta: object) -> np.ndarray:
+            return np.tile([3.0, 0.0, 0.0], (len(meta), 1))  # type: ignore[arg-type]
+
+    found = fitted.probabilities(partly, *features, Ships())
+    np.testing.assert_array_equal(found[:30], softmax(fitted.models[""].logits(inputs_of({}, *features)))[:30])
+    np.testing.assert_allclose(found[30:60], softmax(model.logits(inputs_of(full, *features)))[30:60], atol=1e-12)
+    np.testing.assert_array_equal(found[60:], softmax(np.tile([3.0, 0.0, 0.0], (30, 1))))
+    alone = fitted.probabilities({}, *features, Ships())
+    np.testing.assert_array_equal(alone[:30], found[:30])
+    assert log_loss(alone, data.labels) > log_loss(fitted.probabilities(full, *features, Ships()), data.labels)
+
+
+def test_one_order_has_no_disagreement() -> None:
+    variants, features, _ = drawn(rows=20)
+    meta = inputs_of({name: one_order(base) for name, base in variants.items()}, *features)
+    tilt = [name for name in meta.disagreement.even.names if name.endswith("position_tilt")]
+    assert len(tilt) == 2
+    assert not meta.disagreement.even.values[:, [meta.disagreement.even.names.index(name) for name in tilt]].any()
+
+
+def test_what_is_saved_predicts_the_same(fitted: Subsets, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    loaded = Subsets.load(tmp_path)
+    assert (loaded.names, loaded.late, loaded.losses) == (fitted.names, fitted.late, fitted.losses)
+    assert (loaded.seconds, loaded.shares) == (fitted.seconds, fitted.shares)
+    variants, features, _ = drawn(rows=40)
+    ships = fitted.models["good"]
+    one = {"good": variants["good"]}
+    for given in ({}, one):
+        np.testing.assert_array_equal(
+            loaded.probabilities(given, *features, ships), fitted.probabilities(given, *features, ships)
+        )
+
+
+def test_of_many_bases_only_a_chain_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.stacking.subsets.MOST", 1)
+    variants, features, data = drawn(rows=200)
+    fitted = fit_subsets(variants, features, data, LATE, {"good": 1.0, "weak": 1.0}, Stack())
+    assert set(fitted.losses) == {"", "good", "good,weak"}
+    assert fitted.largest(("weak",)) == ()
+    assert fitted.largest(("good", "weak")) == ("good", "weak")
