@@ -20,6 +20,7 @@ from models.stacking.stacker import Nested, describe, leave_one_out, stack, tria
 from models.stacking.studies import check_writers
 from oof import saved_models, table
 from oof.leakage import refuse_suspects
+from oof.metrics import log_loss
 from report.stack_metrics import StackResults, stack_metrics, summary
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
 from stages.run_tables import check_base_tables, check_origin, has_ties, read_split
@@ -61,7 +62,8 @@ def main() -> None:
     about |= _of_predictions(paths, names)
     if not database:
         about["journal"] = journal.seal(trials)
-    _save_subsets(paths, names, training, folds, settings)
+    nested_loss = log_loss(nested.probabilities[STACK], training.data.labels)
+    _save_subsets(paths, names, training, folds, settings, nested_loss)
     serialization.save(paths.stack, nested.final.models, nested.shipped, about)
     metadata: dict[str, Any] = {
         "base": STACK,
@@ -103,7 +105,12 @@ def _of_predictions(paths: RunPaths, names: list[str]) -> dict[str, Any]:
 
 
 def _save_subsets(
-    paths: RunPaths, names: list[str], training: TrainingInputs, folds: pd.DataFrame, settings: Stack
+    paths: RunPaths,
+    names: list[str],
+    training: TrainingInputs,
+    folds: pd.DataFrame,
+    settings: Stack,
+    nested_loss: float,
 ) -> None:
     """The stackers of a prediction that stops before every language model has read every battle."""
     folder = paths.stack / subsets.FOLDER
@@ -118,7 +125,8 @@ def _save_subsets(
         seconds = {
             name: read_metadata(bases[name])["inference_seconds"] / max(int(training.covered.sum()), 1) for name in late
         }
-        subsets.fit_subsets(variants, (columns, swap), training.data, late, seconds, settings).save(folder)
+        fitted = subsets.fit_subsets(variants, (columns, swap), training.data, late, seconds, settings, nested_loss)
+        fitted.save(folder)
 
 
 def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: Nested, seconds: float) -> None:

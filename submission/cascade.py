@@ -181,8 +181,8 @@ class Cascade:
 
     def _loss_of(self, read: set[tuple[str, int, bool]]) -> float:
         """The out-of-fold log loss when these orders are read of all battles."""
-        late = [base for base in self.subsets.late if (base, 0, False) in read]
-        losses: Losses = self.subsets.losses[self.subsets.key(self.subsets.largest(late))]
+        late = self.subsets.best([base for base in self.subsets.late if (base, 0, False) in read])
+        losses: Losses = self.subsets.losses[self.subsets.key(late)]
         both = [base for base in late if (base, 0, True) in read or base not in self.second_order]
         # Each second order brings its share of what all of them together do.
         return losses.plain + (losses.both - losses.plain) * (len(both) / len(late) if late else 1.0)

@@ -88,7 +88,7 @@ def copy_project(folder: Path) -> Project:
             target = folder / source.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
-    for name in ("Makefile", "params.yaml", "requirements.txt"):
+    for name in ("LICENSE", "Makefile", "params.yaml", "requirements.txt"):
         shutil.copy2(ROOT / name, folder)
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

@@ -1,6 +1,10 @@
 """From nothing to a submission, as a user calls it, on a cut-down sample."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 
 from battles.files import read_metadata, read_table
 from oof import table
+from submission.predict import Predictor, limited_threads
 from tests.project import Project, copy_project
 
 SMALL = (
@@ -89,6 +94,38 @@ def test_the_saved_models_of_every_kind_give_the_submission(project: Project) ->
     room = project.folder / "submission/sample"
     assert (room / "predictions.csv").read_bytes() == (room / "submission.csv").read_bytes()
     (room / "predictions.csv").unlink()
+    # Whatever ships: each base's own predictions are those of its test table, to the bit.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        battles, predictor = read_table("battles/sample/test.parquet"), Predictor("models/runs/sample")
+        with limited_threads(predictor.threads, torch_too=True):
+            for name in BASES:
+                expected = table.read_test(f"oof/sample/{name}.test.parquet", battles["id"].tolist())
+                found = predictor.variants(name, battles)
+                np.testing.assert_array_equal(found[table.MEAN], expected.probabilities)
+                if name != "tfidf":
+                    np.testing.assert_array_equal(found[table.SWAPPED], expected.swapped)
+
+
+@pytest.mark.usefixtures("said")
+def test_a_bundle_of_language_models_predicts_under_its_clock(project: Project, tmp_path: Path) -> None:
+    project.made("bundle", "RUN=sample")
+    shutil.copy(project.folder / "battles/sample/source/test.csv", tmp_path)
+    script = project.folder / "submission/sample/bundle/predict.py"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "PYTHONPATH": ""}
+    done = subprocess.run(
+        [sys.executable, str(script), "--input", str(tmp_path), "--hours", "1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("40 battles, expected log loss") == 3 * 3 * 2  # three bases, folds, two orders
+    expected = (project.folder / "submission/sample/submission.csv").read_bytes()
+    assert (tmp_path / "submission.csv").read_bytes() == expected
+    shutil.rmtree(script.parent)
 
 
 @pytest.mark.usefixtures("said")

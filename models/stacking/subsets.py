@@ -68,7 +68,7 @@ class Subsets:
     ) -> np.ndarray:
         """Probabilities (n, 3) of n battles; `variants` may hold NaN rows, and lack late bases altogether.
 
-        Each row is stacked by the model of the largest fitted subset of what it has; `full` is the one that ships.
+        Each row is stacked by the model of the best subset of what it has; `full` is the one that ships.
         """
         rows = len(features)
         there = {name: has_rows(values) for name, values in variants.items() if name in self.late}
@@ -77,7 +77,7 @@ class Subsets:
             patterns.setdefault(tuple(name for name, mask in there.items() if mask[row]), []).append(row)
         result = np.zeros((rows, 3))
         for late, members in patterns.items():
-            at, chosen = np.array(members), self.largest(late)
+            at, chosen = np.array(members), self.best(late)
             model = full if set(chosen) == set(self.late) else self.models[self.key(chosen)]
             names = [name for name in self.names if name not in self.late or name in chosen]
             of_rows = {name: {kind: values[at] for kind, values in variants[name].items()} for name in names}
@@ -85,13 +85,14 @@ class Subsets:
             result[at] = softmax(model.logits(meta))
         return result
 
-    def largest(self, late: Sequence[str]) -> tuple[str, ...]:
-        """The largest fitted subset of these late bases, the one of the least loss among equally large ones."""
-        for size in range(len(late), 0, -1):
-            fitted = [some for some in combinations(late, size) if self.key(some) in self.losses]
-            if fitted:
-                return min(fitted, key=lambda some: self.losses[self.key(some)].both)
-        return ()
+    def best(self, late: Sequence[str]) -> tuple[str, ...]:
+        """Those of these late bases that a battle is stacked with: all, if they are all that there are, and else the
+        subset of the least loss, so that a base which does harm without the others is left out."""
+        if set(late) == set(self.late):
+            return tuple(late)
+        subsets = (some for size in range(len(late) + 1) for some in combinations(late, size))
+        fitted = [some for some in subsets if self.key(some) in self.models]
+        return min(fitted, key=lambda some: self.losses[self.key(some)].both)
 
     def save(self, folder: Path) -> None:
         """Writes the models and what is known of them to a folder."""
@@ -117,11 +118,13 @@ def fit_subsets(
     late: Sequence[str],
     seconds: Mapping[str, float],
     settings: Stack,
+    shipped: float | None = None,
 ) -> Subsets:
     """Fits and scores a stacker for every subset of the late bases beside all others.
 
     variants: base → its out-of-fold rows, of the n battles of `data`. features: their columns, without `id`, and swap
-    declarations. Of more than `MOST` late bases only the subsets along their order of strength are fitted.
+    declarations. shipped: nested log loss of the stacker that ships, which is then the full set's. Of more than `MOST`
+    late bases only the subsets along their order of strength are fitted.
     """
     names = tuple(variants)
     subsets = Subsets(names, tuple(late), {}, {}, seconds, _shares(data.labels))
@@ -147,6 +150,9 @@ def fit_subsets(
             for number, meta in enumerate(metas[chosen]):
                 sums[chosen][number] += row_losses(softmax(model.logits(meta.rows(held))), data.labels[held]).sum()
     losses = {subsets.key(chosen): Losses(*(total / len(data)).tolist()) for chosen, total in sums.items()}
+    if shipped is not None:
+        full = losses[subsets.key(late)]
+        losses[subsets.key(late)] = Losses(shipped + full.plain - full.both, shipped)
     everything = np.ones(len(data), dtype=bool)
     models = {subsets.key(chosen): model for chosen, model in fit_all(everything) if len(chosen) < len(late)}
     return Subsets(names, tuple(late), models, losses, seconds, subsets.shares)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from models.stacking.level1_data import Level1Data
 from models.stacking.settings import Stack
-from models.stacking.subsets import Subsets, fit_subsets, inputs_of, one_order
+from models.stacking.subsets import Losses, Subsets, fit_subsets, inputs_of, one_order
 from oof.metrics import log_loss
 from oof.model_store import Variants
 from oof.probabilities import softmax
@@ -101,5 +102,23 @@ def test_of_many_bases_only_a_chain_is_fitted(monkeypatch: pytest.MonkeyPatch) -
     variants, features, data = drawn(rows=200)
     fitted = fit_subsets(variants, features, data, LATE, {"good": 1.0, "weak": 1.0}, Stack())
     assert set(fitted.losses) == {"", "good", "good,weak"}
-    assert fitted.largest(("weak",)) == ()
-    assert fitted.largest(("good", "weak")) == ("good", "weak")
+    assert fitted.best(("weak",)) == ()
+    assert fitted.best(("good", "weak")) == ("good", "weak")
+
+
+def test_a_base_that_does_harm_alone_is_left_out_until_all_are_there(fitted: Subsets) -> None:
+    losses = {**fitted.losses, "weak": Losses(2.0, 2.0)}
+    harmful = replace(fitted, losses=losses)
+    assert harmful.best(("weak",)) == ()
+    assert harmful.best(("good",)) == ("good",)
+    assert harmful.best(("good", "weak")) == ("good", "weak")
+
+
+def test_the_full_set_has_the_loss_of_the_stacker_that_ships() -> None:
+    variants, features, data = drawn(rows=200)
+    seconds = {"good": 1.0, "weak": 1.0}
+    own, given = (fit_subsets(variants, features, data, LATE, seconds, Stack(), loss) for loss in (None, 0.5))
+    assert given.losses["good,weak"].both == 0.5
+    difference = own.losses["good,weak"].plain - own.losses["good,weak"].both
+    assert given.losses["good,weak"].plain == pytest.approx(0.5 + difference)
+    assert given.losses["good"] == own.losses["good"]
