@@ -95,6 +95,7 @@ def _predict_under_clock(
         variants = {name: predictor.variants(name, battles) for name in early}
 
         def combine(late: Mapping[str, Variants]) -> np.ndarray:
+            late = {name: predictor.possible(values) for name, values in late.items()}
             return subsets.probabilities({**variants, **late}, columns, swap, predictor.stack)
 
         publish(combine({}))

@@ -83,7 +83,10 @@ class Predictor:
         """The predictions of one base, (battles, 3) by variant."""
         base = self.bases[name]
         first = base.folder / next(iter(base.models))
-        variants = base.predict(open_saved(name, self.settings(name), battles, first))
+        return self.possible(base.predict(open_saved(name, self.settings(name), battles, first)))
+
+    def possible(self, variants: Variants) -> Variants:
+        """Predictions without ties where the run has none."""
         return variants if self.ties else {variant: without_ties(values) for variant, values in variants.items()}
 
     def settings(self, name: str) -> Section:

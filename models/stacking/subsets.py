@@ -6,7 +6,7 @@ the one that ships. Log losses are cross-fitted: of each fold by models whose pe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -127,21 +127,21 @@ def fit_subsets(
     late bases only the subsets along their order of strength are fitted.
     """
     names = tuple(variants)
-    subsets = Subsets(names, tuple(late), {}, {}, seconds, _shares(data.labels))
+    subsets = Subsets(names, tuple(late), {}, {}, seconds, _shares(data.labels, data.ties))
     metas = {
         chosen: [_meta(subsets, variants, features, chosen, both) for both in (False, True)]
         for chosen in _subsets(variants, data.labels, late)
     }
     symmetries = (True, False) if settings.symmetric == "auto" else (settings.symmetric,)
     choose = partial(choose_strength, features=True, symmetries=symmetries, rows=settings.tuning_rows)
-    first = metas[()][1]
+    first = replace(data, meta=metas[()][1])
 
     def fit_all(rest: np.ndarray) -> Iterator[tuple[tuple[str, ...], MetaModel]]:
         """Every subset's model of some battles (mask). The penalty is chosen once, on what is always there."""
-        strength = choose(Level1Data(first, data.labels, data.folds).rows(rest))
+        strength = choose(first.rows(rest))
         fit: Callable[[Meta, np.ndarray], MetaModel] = partial(Regression.fit, strength=strength, features=True)
         for chosen, (_, both) in metas.items():
-            yield chosen, smoothed_fit(fit)(both.rows(rest), data.labels[rest])
+            yield chosen, smoothed_fit(fit, data.ties)(both.rows(rest), data.labels[rest])
 
     sums = {chosen: np.zeros(2) for chosen in metas}
     for fold in np.unique(data.folds):
@@ -194,8 +194,8 @@ def _subsets(variants: Mapping[str, Variants], labels: np.ndarray, late: Sequenc
     return [tuple(name for name in late if name in strongest[:size]) for size in range(len(late) + 1)]
 
 
-def _shares(labels: np.ndarray) -> tuple[float, float, float]:
-    """The shares of the votes, none of them 0."""
-    counts = np.bincount(labels, minlength=3) + 1
+def _shares(labels: np.ndarray, ties: bool) -> tuple[float, float, float]:
+    """The shares of the votes, none of them 0 but that of ties where they are impossible."""
+    counts = np.bincount(labels, minlength=3) + np.array([1, 1, int(ties)])
     a, b, tie = (counts / counts.sum()).tolist()
     return a, b, tie

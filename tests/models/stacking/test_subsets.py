@@ -9,7 +9,7 @@ from models.stacking.settings import Stack
 from models.stacking.subsets import Losses, Subsets, fit_subsets, inputs_of, one_order
 from oof.metrics import log_loss
 from oof.model_store import Variants
-from oof.probabilities import softmax
+from oof.probabilities import softmax, without_ties
 from oof.table import MEAN, PLAIN, SWAPPED
 from tests.models.stacking.battles import raw_battles
 
@@ -122,3 +122,13 @@ def test_the_full_set_has_the_loss_of_the_stacker_that_ships() -> None:
     difference = own.losses["good,weak"].plain - own.losses["good,weak"].both
     assert given.losses["good,weak"].plain == pytest.approx(0.5 + difference)
     assert given.losses["good"] == own.losses["good"]
+
+
+def test_without_ties_none_is_predicted() -> None:
+    variants, features, data = drawn(rows=200)
+    sides = np.where(data.labels == 2, 0, data.labels)
+    variants = {name: {kind: without_ties(rows) for kind, rows in base.items()} for name, base in variants.items()}
+    two = Level1Data(inputs_of(variants, *features), sides, data.folds, ties=False)
+    fitted = fit_subsets(variants, features, two, LATE, {"good": 1.0, "weak": 1.0}, Stack())
+    assert fitted.shares[2] == 0
+    assert fitted.probabilities({}, *features, fitted.models[""])[:, 2].max() < 1e-9
