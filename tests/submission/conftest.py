@@ -8,7 +8,7 @@ from battles.sample import generate
 from battles.settings import Sample
 from tests.robustness.stages_in_process import STEPS, call, resolve
 
-SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.workers=1 tfidf.bits=12"
+SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.workers=1 stack.clean=false tfidf.bits=12"
 
 
 @pytest.fixture(scope="session")
