@@ -43,33 +43,36 @@ def has_token(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _secrets(environment: Mapping[str, str]) -> set[str]:
-    """The tokens themselves."""
-    found = {environment.get("KAGGLE_API_TOKEN", "")}
+    """The tokens themselves, from all places where version 2.2 of the client looks for one."""
+    stated = environment.get("KAGGLE_API_TOKEN", "")  # a token, or the path of a file with one
+    found = {stated, _text(Path(stated)).strip() if stated else ""}
     if environment.get("KAGGLE_USERNAME"):
         found.add(environment.get("KAGGLE_KEY", ""))
     home = Path(environment.get("HOME", "~")).expanduser()
-    folders = [home / ".kaggle", home / ".config" / "kaggle"]
-    if own := environment.get("KAGGLE_CONFIG_DIR"):
-        folders.insert(0, Path(own))
+    own = home / ".kaggle"
+    found |= {_text(own / name).strip() for name in ("access_token", "access_token.txt")}
+    found |= _members(_text(own / "credentials.json"), "access_token", "refresh_token")  # of `kaggle auth login`
+    settings = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "kaggle"
+    folders = [own, settings, *([Path(folder)] if (folder := environment.get("KAGGLE_CONFIG_DIR")) else [])]
     for folder in folders:
-        found.add(_text(folder / "access_token").strip())
-        found.add(_key(_text(folder / "kaggle.json")))
+        found |= _members(_text(folder / "kaggle.json"), "key")
     return found - {""}
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):  # what cannot be read here the client cannot use either
+    except (OSError, ValueError):  # what cannot be read here the client cannot use either
         return ""
 
 
-def _key(text: str) -> str:
+def _members(text: str, *names: str) -> set[str]:
+    """Members of a JSON object; none of what is no object."""
     try:
         value = json.loads(text)
     except ValueError:
-        return ""
-    return str(value.get("key", "")) if isinstance(value, dict) else ""
+        return set()
+    return {str(value[name]) for name in names if value.get(name)} if isinstance(value, dict) else set()
 
 
 def unready(environment: Mapping[str, str] = os.environ) -> str | None:

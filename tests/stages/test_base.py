@@ -146,6 +146,33 @@ def test_extra_battles_are_read_checked_and_part_of_the_key(run: Run, capsys: py
         run.make("small", "small.extra_train=extra.parquet", again=True)
 
 
+def test_without_ties_no_order_of_a_language_model_gives_them_anything(run: Run) -> None:
+    both = run.make("small")
+    DATA.train[DATA.train["winner_tie"] == 0].to_csv("sides.csv", index=False)
+    run.call(params.main, "--run", "two", "--profile", "user", "--train", "sides.csv", "--test", "test.csv")
+    run.call(params.main, "--run", "two", "--overrides", "prepare.ties=false")
+    for main, words in ((prepare.main, ("--test",)), (prepare.main, ()), (base.main, ("--name", "small"))):
+        run.call(main, "--run", "two", *words)
+    run.call(predict.main, "--run", "two", "--name", "small")
+    predicted = table.read(Path("oof/two/small.parquet"), read_table("battles/two/folds.parquet"))
+    tested = table.read_test("oof/two/small.test.parquet", read_table("battles/two/test.parquet")["id"].tolist())
+    for found in (predicted, tested):
+        assert found.plain is not None
+        assert found.swapped is not None
+        for values in (found.probabilities, found.plain, found.swapped):
+            assert (values[:, 2] == 0).all()
+            assert values[:, 0].std() > 0
+    assert (both.probabilities[:, 2] > 0).all()
+    # The models themselves are those of three classes, so `prepare.ties` costs no training.
+    trained = {path: path.stat().st_mtime_ns for path in Path("models/runs/two").rglob("fold.json")}
+    run.call(params.main, "--run", "two", "--overrides", "prepare.ties=true")
+    run.call(prepare.main, "--run", "two")
+    run.call(base.main, "--run", "two", "--name", "small")
+    assert {path: path.stat().st_mtime_ns for path in Path("models/runs/two").rglob("fold.json")} == trained
+    folds = read_table("battles/two/folds.parquet")
+    assert (table.read(Path("oof/two/small.parquet"), folds).probabilities[:, 2] > 0).all()
+
+
 def test_soft_votes_are_refused_among_the_training_battles(run: Run) -> None:
     DATA.train.assign(winner_model_a=0.5, winner_model_b=0.5, winner_tie=0.0).to_csv("train.csv", index=False)
     with pytest.raises(BadInput, match=r"'0\.5' is not a vote"):

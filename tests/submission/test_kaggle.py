@@ -27,6 +27,9 @@ def test_without_client_or_token_it_says_what_is_missing(tmp_path: Path, monkeyp
         {"KAGGLE_API_TOKEN": SECRET},
         {"KAGGLE_USERNAME": "me", "KAGGLE_KEY": SECRET},
         ".kaggle/access_token",
+        ".kaggle/access_token.txt",
+        ".kaggle/credentials.json",
+        {"KAGGLE_API_TOKEN": "elsewhere/kaggle.json"},
         ".kaggle/kaggle.json",
         ".config/kaggle/kaggle.json",
         {"KAGGLE_CONFIG_DIR": "elsewhere"},
@@ -41,12 +44,13 @@ def test_a_token_is_found_in_its_usual_places_and_never_said(
         path = home / place
     else:
         for name, value in place.items():
-            monkeypatch.setenv(name, str(home / value) if name == "KAGGLE_CONFIG_DIR" else value)
+            monkeypatch.setenv(name, str(home / value) if value.startswith("elsewhere") else value)
         path = home / "elsewhere" / "kaggle.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(place, str) or "KAGGLE_CONFIG_DIR" in place:
-        text = SECRET + "\n" if path.name == "access_token" else json.dumps({"username": "me", "key": SECRET})
-        path.write_text(text)
+    if (isinstance(place, str) and "access_token" in place) or "KAGGLE_API_TOKEN" in place:
+        path.write_text(SECRET + "\n")
+    elif isinstance(place, str) or "KAGGLE_CONFIG_DIR" in place:
+        path.write_text(json.dumps({"username": "me", "key": SECRET, "refresh_token": SECRET}))
     assert kaggle.unready() is None
     client.answer(out=f"token {SECRET} works")
     assert kaggle.call("lmsys-chatbot-arena", "files") == "token *** works"
