@@ -1,5 +1,6 @@
 """A whole run on battles without ties, step by step in this process: two classes from prepare to report."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from battles.sample import generate
 from battles.schema import turns
 from battles.settings import Sample
 from oof import table
-from stages import verify
+from oof.nested import read_pairs
+from stages import base, verify
 from submission.predict import Predictor
 from submission.table import to_csv
 from tests.robustness.stages_in_process import STEPS, call, resolve
@@ -41,7 +43,12 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         outcome = resolve(*words)
         assert outcome.code == 0, outcome
         lines = {}
-        for name, (main, more) in STEPS.items():
+        steps = {
+            **dict(itertools.islice(STEPS.items(), 5)),
+            "pairs": (base.main, ("--name", "tfidf", "--pairs")),
+            **STEPS,
+        }
+        for name, (main, more) in steps.items():
             outcome = call(main, *more)
             assert outcome.code == 0, (name, outcome)
             lines[name] = outcome.out
@@ -71,6 +78,10 @@ def test_no_table_gives_a_tie_anything(said: dict[str, str]) -> None:
         for values in (predicted, tested):
             assert (values[:, 2] == 0).all()
             assert values[:, 0].std() > 0
+    # Rows by models without two folds, from which the nested stacker learns.
+    pairs = read_pairs(folder / "oof/r/tfidf.pairs.parquet", folds)
+    assert np.nansum(pairs[..., 2]) == 0
+    assert np.nanstd(pairs[..., 0]) > 0
     submission = pd.read_csv(folder / "submission/r/submission.csv")
     assert (submission["winner_tie"] == 0).all()
     sides = submission[["winner_model_a", "winner_model_b"]].to_numpy()
