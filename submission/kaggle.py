@@ -53,9 +53,9 @@ def _secrets(environment: Mapping[str, str]) -> set[str]:
     found |= {_text(own / name).strip() for name in ("access_token", "access_token.txt")}
     found |= _members(_text(own / "credentials.json"), "access_token", "refresh_token")  # of `kaggle auth login`
     settings = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "kaggle"
-    folders = [own, settings, *([Path(folder)] if (folder := environment.get("KAGGLE_CONFIG_DIR")) else [])]
-    for folder in folders:
-        found |= _members(_text(folder / "kaggle.json"), "key")
+    folders = [own, settings, Path(environment.get("KAGGLE_CONFIG_DIR") or own)]
+    for place in folders:
+        found |= _members(_text(place / "kaggle.json"), "key")
     return found - {""}
 
 
