@@ -21,9 +21,14 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, draws: int = DRAWS) -> np.
     means, step = [], max(1, _CELLS // count)
     for start in range(0, draws, step):
         drawn = min(step, draws - start)
-        weights = generator.multinomial(count, np.full(count, 1 / count), size=drawn).astype(np.float64)
+        weights = np.stack([resample(generator, count) for _ in range(drawn)])
         means.append(weights @ sums / (weights @ sizes)[:, None])
     return np.concatenate(means)
+
+
+def resample(generator: np.random.Generator, count: int) -> np.ndarray:
+    """How often each of `count` groups is drawn in a sample of as many with replacement, float64 (count,)."""
+    return np.bincount(generator.integers(count, size=count), minlength=count).astype(np.float64)
 
 
 def interval(means: np.ndarray) -> tuple[float, float]:

@@ -12,11 +12,16 @@ import pandas as pd
 from scipy import sparse
 
 from battles.schema import CLASSES, MODELS
+from report.intervals import resample
 
 STYLE = ("length", "lists", "headings", "bold")
 # Precision of a normal prior on the ratings: keeps those of unbeaten models finite. Small beside a model's battles.
 _RIDGE = 0.1
 _STEPS, _TOLERANCE = 50, 1e-7
+# Log-odds; of a resampled fit, which is only one of many.
+_RESAMPLED_TOLERANCE = 1e-4
+# Score of a tie where there are none.
+_NO_TIES = -30.0
 DRAWS = 100
 # Models that are rated, the most frequent ones: the rest would only add noise and time.
 MOST_MODELS = 300
@@ -105,7 +110,8 @@ class _Davidson:
         places = (np.concatenate([rows, rows]), np.concatenate([first, second]))
         ratings = sparse.csr_array((np.concatenate([ones, -ones]), places), shape=(len(first), models))
         self.design = sparse.hstack([ratings, sparse.csr_array(style)], format="csr")
-        self.votes, self.models = votes, models
+        self.transposed = self.design.T.tocsr()
+        self.votes, self.voted, self.models = votes, np.eye(CLASSES)[votes], models
         self.ridge = np.concatenate([np.full(models, _RIDGE), np.full(style.shape[1], 1e-6), [0.0]])
         self.ties = bool((votes == CLASSES - 1).any())
 
@@ -118,39 +124,58 @@ class _Davidson:
     def loss(self, x: np.ndarray) -> float:
         return float(-np.log(self.probabilities(x)[np.arange(len(self.votes)), self.votes]).mean())
 
-    def fit(self, weights: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-        """Newton's method on the weighted, convex likelihood; ratings are centred. Without ties their odds stay 0."""
-        x = np.zeros(self.design.shape[1] + 1) if start is None else start.copy()
+    def fit(self, weights: np.ndarray) -> np.ndarray:
+        """Newton's method on the weighted, convex likelihood (votes count `weights` times); ratings are centred."""
+        x = np.zeros(self.design.shape[1] + 1)
         if not self.ties:
-            x[-1] = -30.0
+            x[-1] = _NO_TIES
         for _ in range(_STEPS):
-            p = self.probabilities(x)
-            a, b, tie = p.T
-            voted = np.eye(CLASSES)[self.votes]
-            # Derivatives by the lead d and by the tie's score, of the negative log-likelihood.
-            on_lead = weights * ((a - b) - (voted[:, 0] - voted[:, 1])) / 2
-            on_tie = weights * (tie - voted[:, 2])
-            gradient = np.append(self.design.T @ on_lead, on_tie.sum()) + self.ridge * x
-            curve = weights * ((a + b) - (a - b) ** 2) / 4
-            weighted = self.design.multiply(curve[:, None]).tocsr()
-            hessian = np.zeros((len(x), len(x)))
-            hessian[:-1, :-1] = (self.design.T @ weighted).toarray()
-            hessian[:-1, -1] = hessian[-1, :-1] = self.design.T @ (-weights * (a - b) * tie / 2)
-            hessian[-1, -1] = (weights * tie * (1 - tie)).sum()
-            hessian += np.diag(self.ridge + 1e-9)
-            if not self.ties:
-                gradient[-1], hessian[-1, :], hessian[:, -1], hessian[-1, -1] = 0.0, 0.0, 0.0, 1.0
-            step = np.linalg.solve(hessian, gradient)
+            step = np.linalg.solve(self.hessian(x, weights), self.gradient(x, weights))
             x -= step
             if np.abs(step).max() < _TOLERANCE:
                 break
+        return self._centred(x)
+
+    def refit(self, weights: np.ndarray, start: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+        """The fit to other weights, from a fit close to it whose inverse Hessian serves for every step."""
+        x = start.copy()
+        for _ in range(_STEPS):
+            step = inverse @ self.gradient(x, weights)
+            x -= step
+            if np.abs(step).max() < _RESAMPLED_TOLERANCE:
+                break
+        return self._centred(x)
+
+    def gradient(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Of the negative log-likelihood with its ridge penalty."""
+        a, b, tie = self.probabilities(x).T
+        on_lead = weights * ((a - b) - (self.voted[:, 0] - self.voted[:, 1])) / 2
+        gradient = np.append(self.transposed @ on_lead, (weights * (tie - self.voted[:, 2])).sum()) + self.ridge * x
+        if not self.ties:
+            gradient[-1] = 0.0
+        return np.asarray(gradient)
+
+    def hessian(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Its second derivatives; those of the ties' odds are left alone where there are no ties."""
+        a, b, tie = self.probabilities(x).T
+        curve = weights * ((a + b) - (a - b) ** 2) / 4
+        hessian = np.zeros((len(x), len(x)))
+        hessian[:-1, :-1] = (self.transposed @ self.design.multiply(curve[:, None]).tocsr()).toarray()
+        if self.ties:
+            hessian[:-1, -1] = hessian[-1, :-1] = self.transposed @ (-weights * (a - b) * tie / 2)
+            hessian[-1, -1] = (weights * tie * (1 - tie)).sum()
+        else:
+            hessian[-1, -1] = 1.0
+        return hessian + np.diag(self.ridge + 1e-9)
+
+    def _centred(self, x: np.ndarray) -> np.ndarray:
         x[: self.models] -= x[: self.models].mean()
         return x
 
 
-def _bootstrap(model: _Davidson, groups: np.ndarray, start: np.ndarray) -> np.ndarray:
+def _bootstrap(model: _Davidson, groups: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     """Fits (draws, coefficients) to battles whose groups are drawn with replacement."""
     codes = np.unique(groups, return_inverse=True)[1]
     count, generator = int(codes.max()) + 1, np.random.default_rng(0)
-    drawn = (generator.multinomial(count, np.full(count, 1 / count)) for _ in range(DRAWS))
-    return np.stack([model.fit(weights[codes].astype(np.float64), start) for weights in drawn])
+    inverse = np.linalg.inv(model.hessian(fitted, np.ones(len(codes))))
+    return np.stack([model.refit(resample(generator, count)[codes], fitted, inverse) for _ in range(DRAWS)])

@@ -20,6 +20,8 @@ _SCRIPTS = {
     "Chinese": "\u4e00-\u9fff\u3400-\u4dbf",
 }
 _LETTERS = {name: re.compile(f"[{block}]") for name, block in _SCRIPTS.items()}
+# Characters of a prompt that are looked at: its script shows soon.
+_LOOKED_AT = 1000
 _LATIN_LETTERS = re.compile("[A-Za-z\u00c0-\u024f]")
 
 
@@ -39,4 +41,5 @@ def script(text: str) -> str:
 
 def scripts(prompts: Iterable[str]) -> np.ndarray:
     """The script of each prompt, JSON text of its turns: text (n,)."""
-    return np.array([script(" ".join(turn or "" for turn in json.loads(cell))) for cell in prompts], dtype=object)
+    texts = (" ".join(turn or "" for turn in json.loads(cell)) for cell in prompts)
+    return np.array([script(text[:_LOOKED_AT]) for text in texts], dtype=object)
