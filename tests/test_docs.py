@@ -59,3 +59,8 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
             target = page.parent / path if path else page
             assert target.exists(), link
             assert not anchor or anchor in _anchors(target), link
+
+
+def test_every_page_is_linked_from_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in _pages()[1:] if f"](docs/{page.name})" not in text] == []
