@@ -66,7 +66,7 @@ def test_paths_that_are_no_files() -> None:
     Path("gone.csv").symlink_to("nowhere")
     before = _artefacts()
     for path in ("folder.csv", "loop.csv", "gone.csv", "nowhere.csv", "", ".", "/", "/dev/null"):
-        check_refusal(resolve(*SETTINGS, "--train", path), "TRAIN")
+        check_refusal(resolve(*SETTINGS, "--train", path), "TRAIN", f"{path}: a folder without a file of battles")
         assert _artefacts() == before
 
 
