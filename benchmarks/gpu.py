@@ -1,4 +1,4 @@
-"""Speed and memory of training and prediction on a GPU, beside padded eager batches of the stock model.
+"""Speed and memory of training and prediction on a GPU, beside padded batches of the stock model.
 
     python -m benchmarks.gpu [--csv train.csv] [--battles 256]      writes benchmarks/results/<card>.json
     python -m benchmarks.gpu --tiny                                 the same code on tiny models, on any device
@@ -90,7 +90,7 @@ def draw_lengths(settings: Transformer, count: int, csv: Path | None) -> np.ndar
 
 
 def measure(name: str, settings: Transformer, config: Any, device: torch.device, count: int, csv: Path | None) -> Any:
-    """The figures of one base: training and prediction, ours and the stock model's in padded eager batches."""
+    """The figures of one base: training and prediction, ours and the stock model's in padded batches."""
     spec = device_spec(device)
     settings = resolve(settings, spec, config)
     longest_only = settings.batch_size == 1
@@ -118,12 +118,18 @@ def measure(name: str, settings: Transformer, config: Any, device: torch.device,
     }
     if not longest_only:
         found["prediction"] = timed(predicting, model, encoded, 1.0, device)
-        (model.get_base_model() if isinstance(model, PeftModel) else model).set_attn_implementation("eager")
+        stock_attention(model)
         found["stock training"] = timed(lambda: stock(model, some, settings, dtype, True), model, some, factor, device)
         found["stock prediction"] = timed(
             lambda: stock(model, encoded, settings, dtype, False), model, encoded, 1.0, device
         )
     return found
+
+
+def stock_attention(model: Model) -> None:
+    """Sets the attention that transformers takes where none is named: sdpa where the architecture has it, or eager."""
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    bare.set_attn_implementation("sdpa" if getattr(type(bare), "_supports_sdpa", False) else "eager")
 
 
 def stock(model: Any, encoded: Encoded, settings: Transformer, dtype: torch.dtype, training: bool) -> None:

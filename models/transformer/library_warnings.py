@@ -17,7 +17,13 @@ _LOGGERS = (
 
 
 def quiet() -> None:
-    """To be called before torch and transformers are imported: some of it is said at import."""
+    """To be called before torch and transformers are imported: some of it is said at import.
+
+    And lets CUDA's allocator extend its segments, unless its configuration is set: batches of unlike lengths leave
+    holes between fixed ones. It reads this when it is first used.
+    """
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in _LOGGERS:

@@ -89,7 +89,8 @@ class Transformer(Section):
         "none", description="storage of frozen weights; auto: nf4 only where 16 bits do not fit the GPU's memory"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="type to compute in; auto: bfloat16 where the GPU has it, else float16, float32 on a CPU"
+        "auto",
+        description="type to compute in; auto: bfloat16 where the device has it, else float16, float32 on a CPU",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = Field(
         "auto", description="attention implementation; auto: the fastest that architecture and device can train with"

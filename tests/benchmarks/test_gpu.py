@@ -78,3 +78,13 @@ def test_battles_have_the_lengths_of_the_file_or_of_its_distribution(tmp_path: P
     assert taken.mean() == pytest.approx(characters.mean() / 4, rel=0.3)
     encoded = gpu.random_battles(taken[:5], 500)
     assert [len(encoded.sequence(row, True)) for row in range(5)] == taken[:5].tolist()
+
+
+def test_the_rival_takes_the_attention_that_transformers_would() -> None:
+    found = {}
+    for name, config in configurations(tiny=True).items():
+        settings = resolve(gpu.bases(tiny=True)[name], device_spec(CPU), config)
+        model = make(settings, config, CPU)
+        gpu.stock_attention(model)
+        found[name] = model.config._attn_implementation
+    assert found == {"gemma-2-9b": "eager", "llama-3-8b": "sdpa", "roberta-base": "sdpa"}

@@ -37,6 +37,7 @@ class DeviceSpec:
     """What a device has: memory in bytes, CUDA compute capability, shared memory of a block in bytes (0 on the CPU).
 
     `cannot_compile` is what its machine lacks to compile kernels for it, None where nothing is known to be lacking.
+    `has_tiles` says that a CPU multiplies bf16 matrices in hardware (AMX).
     """
 
     name: str
@@ -45,6 +46,7 @@ class DeviceSpec:
     capability: tuple[int, int] = (0, 0)
     shared_memory: int = 0
     cannot_compile: str | None = None
+    has_tiles: bool = False
 
     @property
     def usable(self) -> int:
@@ -152,7 +154,9 @@ def give_freed_memory_back() -> None:
 def device_spec(device: torch.device) -> DeviceSpec:
     """The specification of a device of this machine."""
     if device.type != "cuda":
-        return DeviceSpec("cpu", "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        tiles = bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+        return DeviceSpec("cpu", "cpu", memory, has_tiles=tiles)
     properties = torch.cuda.get_device_properties(device)
     return DeviceSpec(
         properties.name,

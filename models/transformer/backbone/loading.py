@@ -14,7 +14,7 @@ from models.transformer.backbone.adapters import adapt, merge
 from models.transformer.backbone.attention import repeat_keys, repeats_keys
 from models.transformer.backbone.device import device_spec
 from models.transformer.backbone.precision import DTYPES, loading_options, recorded_precision
-from models.transformer.backbone.pretrained import unavailable
+from models.transformer.backbone.pretrained import say_download, unavailable
 from models.transformer.backbone.starts import start_head, take_adapter
 from models.transformer.settings import Transformer
 
@@ -44,6 +44,7 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
     if device.type == "cuda" and (on_device or options):
         # Straight from the file to the card: else each process would hold a copy in the host's memory.
         options["device_map"] = {"": device.index or 0}
+    say_download(settings)
     torch.manual_seed(seed)  # the head's weights are drawn while loading
     try:
         model = AutoModelForSequenceClassification.from_pretrained(

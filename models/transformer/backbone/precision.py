@@ -17,19 +17,22 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # The oldest cards that bitsandbytes has kernels for (its installation guide): int8 products need Turing's.
 CAPABILITY = {"int8": (7, 5), "nf4": (6, 0)}
 NF4_BLOCK = 64
+WIDE = 512
 # Beside a saved model and a checkpoint: what `auto` came to on the device that trained it.
 RECORD = "precision.json"
 RESOLVED = ("dtype", "quantization")
 
 
-def choose_dtype(settings: Transformer, spec: DeviceSpec) -> str:
-    """As set, once checked; or, for `auto`, bf16 on cards that have it, fp16 on older ones, fp32 on the CPU.
+def choose_dtype(settings: Transformer, spec: DeviceSpec, width: int = 0) -> str:
+    """As set, once checked; or, for `auto`, bf16 on cards that have it, fp16 on older ones, and on CPUs fp32, but bf16
+    where they have tiles for it (AMX) and the backbone is `WIDE` or wider.
 
-    Raises BadInput for a type that the device cannot train in.
+    Products that wide are several times as fast in tiles; narrow backbones gain nothing by them. Raises BadInput for a
+    type that the device cannot train in.
     """
     if settings.dtype == "auto":
         if spec.kind == "cpu":
-            return "float32"
+            return "bfloat16" if spec.has_tiles and width >= WIDE else "float32"
         return "bfloat16" if spec.has_bf16 else "float16"
     if settings.dtype == "bfloat16" and not spec.has_bf16:
         raise BadInput(f"dtype: bfloat16 needs compute capability 8.0, this is {spec.text}; use auto or float16")

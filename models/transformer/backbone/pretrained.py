@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_CACHE
 from transformers import AutoConfig, AutoTokenizer
 
 from battles.errors import BadInput
@@ -12,6 +14,8 @@ from models.transformer.settings import Transformer
 # Llama 3 has no pad token of its own; these are reserved in its vocabulary and never occur in text. Taking
 # the end-of-text token instead would make the pooling stop at the wrong position.
 RESERVED_PADS = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>")
+# What says that a backbone's weights are in the hub's cache.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def load_config(settings: Transformer) -> Any:
@@ -54,6 +58,15 @@ def load_tokenizer(settings: Transformer) -> Any:
             )
         tokenizer.pad_token = pad
     return tokenizer
+
+
+def say_download(settings: Transformer) -> None:
+    """Says that the weights of a hub name are not in the cache yet, before a silence of many gigabytes."""
+    if is_local(settings.backbone) or any(
+        isinstance(try_to_load_from_cache(settings.backbone, name, revision=settings.revision), str) for name in WEIGHTS
+    ):
+        return
+    print(f"{settings.backbone}: not in {HF_HUB_CACHE} yet, the weights are fetched now (see make plan)", flush=True)
 
 
 def is_local(backbone: str) -> bool:

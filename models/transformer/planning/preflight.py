@@ -31,7 +31,7 @@ def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Tran
     config = config if config is not None else load_config(settings)
     chosen = settings.model_copy(
         update={
-            "dtype": choose_dtype(settings, spec),
+            "dtype": choose_dtype(settings, spec, config.hidden_size),
             "attention": attention.choose(settings, config, spec),
             "quantization": "none" if settings.quantization == "auto" else settings.quantization,
         }

@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from battles.errors import BadInput
 from models.transformer.backbone import pretrained
+from models.transformer.settings import Transformer
 from tests.models.transformer.checkpoints import ARCHITECTURES, settings
 
 
@@ -68,3 +69,21 @@ def test_a_model_of_the_hub_that_cannot_be_had_is_refused_with_licence_and_token
     with pytest.raises(BadInput, match=rf"'meta-llama/x' cannot be loaded \(.*{reason}.*{way}") as refusal:
         pretrained.load_config(settings(Path("meta-llama/x")))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_download_of_gigabytes_is_said_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def cached(backbone: str, name: str, revision: str | None) -> str | None:
+        asked.append(f"{backbone} {name}")
+        return "here" if backbone == "owner/cached" and name == "model.safetensors.index.json" else None
+
+    monkeypatch.setattr(pretrained, "try_to_load_from_cache", cached)
+    for backbone in (str(tmp_path), "owner/cached"):
+        pretrained.say_download(Transformer(backbone=backbone))
+    assert not capsys.readouterr().out
+    assert all(words.startswith("owner/cached") for words in asked)
+    pretrained.say_download(Transformer(backbone="owner/new"))
+    assert "owner/new: not in" in capsys.readouterr().out

@@ -189,3 +189,11 @@ def test_what_triton_needs_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mon
     compiler.unlink()
     monkeypatch.setenv("CC", "/opt/cc")
     assert device.missing_for_triton() is None
+
+
+def test_a_cpu_with_tiles_computes_wide_backbones_in_bf16(checkpoints: dict[str, Path]) -> None:
+    tiles = replace(CPU, has_tiles=True)
+    found = [resolve(BIG, spec, GEMMA_2_9B).dtype for spec in (tiles, replace(CPU, has_tiles=False))]
+    assert found == ["bfloat16", "float32"]
+    assert resolve(settings(checkpoints["llama"]), tiles).dtype == "float32"  # 64 wide
+    assert resolve(BIG.model_copy(update={"dtype": "float32"}), tiles, GEMMA_2_9B).dtype == "float32"
