@@ -5,6 +5,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -80,7 +81,9 @@ def _bring(name: str, competition: str, get: Callable[[], None]) -> None:
     sha256 = published.check(path)
     rows = len(read_battles(path, voted=name == TRAIN))
     if published.rows not in (None, rows):
-        raise BadInput(f"{path}: {rows:,} battles, the published file has {published.rows:,}; fetch it again")
+        raise BadInput(
+            f"{path}: {rows:,} battles, the published file has {published.rows:,}; remove it and fetch it again"
+        )
     same = ", the first competition's file" if sha256 == _TRAIN.sha256 else ""
     state = "is there already" if there else "is there"
     print(f"data: {path} {state}: {rows:,} battles, {path.stat().st_size:,} bytes, sha256 {sha256[:16]}…{same}")
@@ -100,7 +103,7 @@ def _from_kaggle(competition: str, name: str) -> None:
             with opened(packed) as unpacked, part.open("wb") as file:
                 while block := unpacked.read(2**20):
                     file.write(block)
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, zlib.error, EOFError):
             packed.unlink()
             raise BadInput(f"{packed}: damaged; it was removed, the same call fetches it again") from None
         packed.unlink()

@@ -101,8 +101,14 @@ def test_kaggles_client_brings_both_files(competition: str, tmp_path: Path, monk
 
 def test_what_kaggle_sends_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = _ready(monkeypatch, tmp_path)
+    good = (client.files / "train.csv.zip").read_bytes()
     (client.files / "train.csv.zip").write_bytes(b"no archive")
     check_refusal(_make(), "data/.kaggle/train.csv.zip: damaged")
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 0xFF
+    (client.files / "train.csv.zip").write_bytes(flipped)
+    check_refusal(_make(), "data/.kaggle/train.csv.zip: damaged")
+    assert not Path("data/.kaggle/train.csv.zip").exists()
     (client.files / "train.csv.zip").unlink()
     check_refusal(_make(), "kaggle: it has fetched no train.csv")
     (client.files / "train.csv").write_bytes(TRAIN[:-5])
