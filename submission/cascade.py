@@ -91,6 +91,7 @@ class Cascade:
 
     readers: late base → its saved models. combine: stacks what there is, base → variants with NaN rows, to (n, 3).
     publish: writes a valid file. end: the time, by `clock`, that must not be passed. second_order: bases with swap TTA.
+    failed: is told of a stage whose base is then left out, and why.
     """
 
     readers: Mapping[str, Sequence[Reader]]
@@ -101,6 +102,7 @@ class Cascade:
     second_order: frozenset[str]
     clock: Clock = time.monotonic
     say: Callable[[str], None] = print
+    failed: Callable[[str, Exception], None] = lambda stage, error: print(f"{stage}: left out: {error}")
     _orders: dict[tuple[str, int, bool], np.ndarray] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
     _failed: set[str] = field(default_factory=set)
@@ -116,11 +118,9 @@ class Cascade:
         while (stage := self._next()) is not None:
             try:
                 read = self._read(stage)
-            except (RuntimeError, MemoryError, ValueError, OSError) as error:  # of the model or of its card
+            except Exception as error:  # of the model, of its card, of what the image lacks: the others go on
                 self._failed.add(stage.base)
-                self.say(
-                    f"{stage}: left out, as it failed: {next(iter(str(error).splitlines()), type(error).__name__)}"
-                )
+                self.failed(str(stage), error)
                 continue
             if read:
                 self._publish()

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -99,9 +100,17 @@ def _predict_under_clock(
             return subsets.probabilities({**variants, **late}, columns, swap, predictor.stack)
 
         publish(combine({}))
-        readers = open_readers(predictor, battles)
-        say = partial(print, flush=True)
-        Cascade(readers, subsets, combine, publish, end, with_second_order(predictor), say=say).run()
+        readers = open_readers(predictor, battles, _say_failed)
+        cascade = Cascade(readers, subsets, combine, publish, end, with_second_order(predictor))
+        cascade.say, cascade.failed = partial(print, flush=True), _say_failed
+        cascade.run()
+
+
+def _say_failed(name: str, error: Exception) -> None:
+    """Why a base or a stage is left out. A notebook that ended here would have no score: the file without it has."""
+    traceback.print_exception(error)
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    print(f"{name}: LEFT OUT, as it failed: {reason}", flush=True)
 
 
 def _leave() -> None:

@@ -59,21 +59,31 @@ class SavedReader:
         fold.free(self._context.device)
 
 
-def open_readers(predictor: Predictor, battles: pd.DataFrame) -> dict[str, list[SavedReader]]:
-    """Base → its saved models, of every language model of a run; its battles are tokenised now."""
-    if not predictor.language_models:
-        return {}
-    quiet()
-    from models.transformer.base_model import open_saved
+def open_readers(
+    predictor: Predictor, battles: pd.DataFrame, failed: Callable[[str, Exception], None]
+) -> dict[str, list[SavedReader]]:
+    """Base → its saved models, of every language model of a run; the battles are tokenised now.
 
+    `failed` is called with a base that cannot be opened, and why: it is left out, as the others can still be read.
+    """
+    quiet()
     readers = {}
     for name in predictor.language_models:
-        base, settings = predictor.bases[name], predictor.settings(name)
-        assert isinstance(settings, Transformer)
-        folders = [base.folder / model for model in base.models]
-        context = open_saved(name, settings, battles, folders[0])
-        readers[name] = [SavedReader(context, folder, settings.backbone) for folder in folders]
+        try:
+            readers[name] = _open(predictor, name, battles)
+        except Exception as error:
+            failed(name, error)
     return readers
+
+
+def _open(predictor: Predictor, name: str, battles: pd.DataFrame) -> list[SavedReader]:
+    from models.transformer.base_model import open_saved
+
+    base, settings = predictor.bases[name], predictor.settings(name)
+    assert isinstance(settings, Transformer)
+    folders = [base.folder / model for model in base.models]
+    context = open_saved(name, settings, battles, folders[0])
+    return [SavedReader(context, folder, settings.backbone) for folder in folders]
 
 
 def with_second_order(predictor: Predictor) -> frozenset[str]:

@@ -110,6 +110,7 @@ class Outcome:
     files: list[tuple[float, np.ndarray]]
     said: list[str]
     readers: dict[str, list[FakeReader]]
+    failed: list[str] = field(default_factory=list)
 
     @property
     def last(self) -> np.ndarray:
@@ -140,6 +141,7 @@ def run(world: World, limit: float, models: int = 1, broken: str = "", **changes
     cascade = Cascade(
         readers, world.subsets, combine, publish, 1000 + limit, frozenset(TOKEN), clock, outcome.said.append
     )
+    cascade.failed = lambda stage, error: outcome.failed.append(f"{stage}: {error}")
     cascade.run()
     assert clock.now - 1000 <= limit
     assert not any(reader.loaded for of_base in readers.values() for reader in of_base)
@@ -201,7 +203,7 @@ def test_where_time_is_short_the_most_uncertain_battles_are_read(world: World) -
 
 def test_a_model_that_fails_costs_its_own_rows_only(world: World) -> None:
     outcome = run(world, 9 * 3600, broken="weak")
-    assert "left out, as it failed: CUDA error: an illegal memory access" in "\n".join(outcome.said)
+    assert outcome.failed == ["weak, model 1: CUDA error: an illegal memory access\nmore"]
     assert outcome.readers["good"][0].calls == [(ROWS, False), (ROWS, True)]
     expected = world.subsets.probabilities({"good": world.variants["good"]}, *world.features, world.full)
     np.testing.assert_allclose(outcome.last, expected, atol=1e-12)
