@@ -41,12 +41,16 @@ def explanation(inputs: Inputs, chosen: Mapping[str, np.ndarray], names: list[st
     rows = np.unique(np.concatenate([drawn, *chosen.values()]))
     meta = training.data.meta.rows(np.searchsorted(places, rows))
     found = contributions(model, meta)
+    # Only the chosen ones are shown in both orders.
+    shown = np.flatnonzero(np.isin(rows, np.concatenate([*chosen.values()])))
+    exchanged = np.full(found.values.shape, np.nan)
+    exchanged[shown] = contributions(model, meta.rows(shown).exchanged()).values
     return Explanation(
         rows=rows,
         sampled=np.isin(rows, drawn),
         names=found.names,
         values=found.values,
-        exchanged=contributions(model, meta.exchanged()).values,
+        exchanged=exchanged,
         shipped=softmax(model.logits(meta)),
         weights=base_weights(model, meta.bases),
     )
