@@ -35,8 +35,8 @@ class Explanation:
     """Why the shipped stacker predicts what it does, of k of the run's battles (`models.stacking.contributions`).
 
     rows (k,): their places in the run. sampled (k,): which of them were drawn at random, and stand for all. names: of m
-    inputs; values, exchanged (k, m, 2): what each adds to the lead of A over B and to the tie, in the own order and with
-    A and B exchanged (NaN for battles that only stand for others). shipped (k, 3): the probabilities that follow.
+    inputs; values, exchanged (k, m, 2): what each adds to the lead of A over B and to the tie, as read and with A
+    and B exchanged (NaN for battles that only stand for others). shipped (k, 3): the probabilities that follow.
     weights: base → its `lead` and `tie` weight in the linear part.
     """
 
