@@ -19,7 +19,7 @@ def bars(names: Sequence[str], values: Sequence[float], labels: Sequence[str], w
     axes.bar_label(drawn, labels=list(labels), padding=3, fontsize="small")
     axes.margins(x=0.2)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    axes.set_xlabel(what)
+    axes.set_xlabel(what, loc="right")
     return figure
 
 
@@ -44,7 +44,7 @@ def dots(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     if percent:
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel(what)
+    axes.set_xlabel(what, loc="right")
     return figure
 
 
@@ -53,6 +53,6 @@ def histogram(edges: Sequence[float], counts: Sequence[int], ticks: Sequence[tup
     figure, axes = panel(2.0, WIDTH)
     axes.stairs(counts, edges, fill=True, color=ACCENT)
     axes.set_xticks([place for place, _ in ticks], [label for _, label in ticks])
-    axes.set_xlabel(what)
+    axes.set_xlabel(what, loc="right")
     axes.set_ylabel("battles")
     return figure

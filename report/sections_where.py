@@ -36,7 +36,7 @@ def where(findings: Findings, gallery: Gallery) -> Section:
                 [f"{row.segment} ({row.battles:,})" for row in part.itertuples()],
                 part["log_loss"].tolist(),
                 part[["low", "high"]].to_numpy().tolist(),
-                "log loss of the stack, 95 %; dashed: all battles",
+                "log loss, 95 %; dashed: all battles",
                 overall,
             )
             images.append(gallery.add(name, figure, f"Log loss of the stack by {kind}", f"By {kind}"))

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 
 import optuna
 import pandas as pd
@@ -28,18 +29,24 @@ class Trials:
 
 
 def read_trials(storage: Storage, prefix: str = "") -> list[Trials]:
-    """Every study of a storage whose name begins with `prefix`; raises BadInput as `open_storage` does."""
+    """The studies of a storage whose names begin with `prefix`; raises BadInput as `open_storage` does.
+
+    A storage keeps the studies of earlier data and settings too: of those that differ in nothing but the hash at the
+    end of their names, it is the one with the latest trial.
+    """
     opened = open_storage(storage)
-    result = []
+    latest: dict[str, tuple[datetime, Trials]] = {}
     for name in sorted(optuna.get_all_study_names(opened)):
-        if not name.startswith(prefix):
+        title = name.removeprefix(prefix).rpartition(" [")[0]
+        if not name.startswith(prefix) or not title:
             continue
         study = optuna.load_study(study_name=name, storage=opened)
         trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        if trials:
+        began = max((trial.datetime_start for trial in trials if trial.datetime_start), default=None)
+        if began is not None and (title not in latest or began > latest[title][0]):
             table = pd.DataFrame([_row(trial) for trial in trials])
-            result.append(Trials(name.removeprefix(prefix), table, _importances(study)))
-    return result
+            latest[title] = began, Trials(name.removeprefix(prefix), table, _importances(study))
+    return [trials for _, trials in latest.values()]
 
 
 def _row(trial: FrozenTrial) -> dict[str, object]:

@@ -47,5 +47,12 @@ def test_trials_are_read_with_params_states_and_importances(tmp_path: Path) -> N
 
 def test_few_trials_have_no_importances(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
-    _study(path, "one", 3)
+    _study(path, "one [1]", 3)
     assert read_trials(path)[0].importances == {}
+
+
+def test_of_studies_of_one_fit_the_latest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    for name in ("one, all battles [b]", "one, all battles [a]", "two, all battles [c]", "of-an-earlier-version"):
+        _study(path, name, 2)
+    assert [one.name for one in read_trials(path)] == ["one, all battles [a]", "two, all battles [c]"]
