@@ -102,6 +102,9 @@ class Transformer(Section):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, one more forward pass"
     )
+    checkpoint_every: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        1, description="with gradient_checkpointing: every so many-th layer; make plan says which number still fits"
+    )
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(2, description="passes over the training battles")
     learning_rate: Rate = Field(2e-4, description="peak rate of AdamW, after warm-up")
     head_learning_rate: Rate | None = Field(None, description="peak rate of the new head; none: learning_rate")

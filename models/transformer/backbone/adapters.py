@@ -40,7 +40,7 @@ def adapt(model: PreTrainedModel, settings: Transformer) -> Model:
         reentrant = settings.quantization == "int8"
         if reentrant:
             model.enable_input_require_grads()
-        model.activation_checkpointing_enable({"use_reentrant": reentrant})
+        model.activation_checkpointing_enable({"use_reentrant": reentrant}, settings.checkpoint_every)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -77,6 +77,9 @@ def _notes(name: str, plan: Plan, usable: int) -> list[str]:
             f"{name}: does not fit: {_size(plan.memory.total)} of {_size(usable)}; "
             + (f'fits with SET="{fix}"' if fix else "no setting makes it fit; take a smaller backbone or a larger card")
         )
+    if plan.spare:
+        spare = " ".join(f"{name}.{change}" for change in plan.spare.split())
+        notes.append(f'{name}: less is recomputed, and it still fits, with SET="{spare}"')
     counted = f"tokens counted on {plan.sampled} battles" if plan.sampled else "tokens guessed: 4 characters each"
     paged = f"; {_size(plan.memory.paged)} more of the optimizer in the host's memory" if plan.memory.paged else ""
     small = "; so small a model takes several times as long, beside its matrix products" if plan.small else ""

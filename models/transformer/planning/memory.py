@@ -131,11 +131,31 @@ def _quantised_bytes(rows: int, columns: int, quantization: str) -> int:
 
 def _step(settings: Transformer, config: Any, spec: DeviceSpec, rows: int, tokens: int, packed: bool) -> int:
     """Bytes of a micro-batch beyond weights, gradients and optimizer."""
-    frozen = min(settings.frozen_layers, 1)
     # With re-entrant checkpointing (int8, `backbone.adapters`) frozen layers keep their input too.
     kept = config.num_hidden_layers
     if not (settings.quantization == "int8" and settings.gradient_checkpointing):
         kept -= settings.frozen_layers
+    every = settings.checkpoint_every if settings.gradient_checkpointing else 1
+    if every > 1:
+        # Those that are checkpointed take what they take where all are; each of the others what it takes where none is.
+        again, behind = ceil(kept / every), (kept - 1) % every
+        all_again = settings.model_copy(update={"checkpoint_every": 1})
+        none = all_again.model_copy(update={"gradient_checkpointing": False})
+        (first, slope), (top, whole) = (_slope(s, config, spec, rows, tokens, packed) for s in (all_again, none))
+        # The fullest moment is where the last checkpointed layer is recomputed, those behind it gone, or before: in the
+        # backward pass of the last layer, where that is none of them.
+        recomputed = first + slope * (again - STACKS[0]) + whole * (kept - again - behind)
+        last = top + slope * again + whole * (kept - again - STACKS[0])
+        return max(recomputed, last if behind else 0, 0)
+    first, slope = _slope(settings, config, spec, rows, tokens, packed)
+    return max(first + slope * (kept - STACKS[0]), 0)
+
+
+def _slope(
+    settings: Transformer, config: Any, spec: DeviceSpec, rows: int, tokens: int, packed: bool
+) -> tuple[int, int]:
+    """Bytes of a micro-batch with as few trained layers as are run, and what each further one adds."""
+    frozen = min(settings.frozen_layers, 1)
     mask = _mask(settings.attention, config.model_type, packed)
     peaks = []
     for layers in STACKS:
@@ -145,8 +165,7 @@ def _step(settings: Transformer, config: Any, spec: DeviceSpec, rows: int, token
         model = meta_device.adapted(few, bare)
         dtype = DTYPES[settings.dtype]
         peaks.append(activations.step_bytes(model, settings.quantization, dtype, rows, tokens, mask))
-    slope = (peaks[1] - peaks[0]) // (STACKS[1] - STACKS[0])
-    return max(peaks[0] + slope * (kept - STACKS[0]), 0)
+    return peaks[0], (peaks[1] - peaks[0]) // (STACKS[1] - STACKS[0])
 
 
 def _mask(attention: str, kind: str, packed: bool) -> activations.Mask:

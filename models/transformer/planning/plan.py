@@ -18,7 +18,7 @@ from models.transformer.data.tokenization import encode, for_prediction
 from models.transformer.planning.cards import Card
 from models.transformer.planning.memory import Memory, estimate
 from models.transformer.planning.preflight import SMALL, resolve
-from models.transformer.planning.suggestions import suggest_fitting_settings
+from models.transformer.planning.suggestions import suggest_fitting_settings, suggest_less_checkpointing
 from models.transformer.planning.throughput import Pace, computed_pace, timed_pace
 from models.transformer.settings import Tiny, TinyBackbone, Transformer
 
@@ -79,7 +79,8 @@ class Plan:
     """One base's figures; tokens and seconds are of one fold, `seconds` and bytes on disk of all `models` by kind.
 
     `settings` are resolved for the device, `counts` are the tokens of sampled battles, `small` says that the seconds
-    are too few, `fix` are the settings that would make it fit, None where it fits or where nothing helps.
+    are too few. `fix` are the settings that would make it fit, `spare` those that recompute fewer layers and fit too;
+    None where there are none.
     """
 
     settings: Transformer
@@ -97,6 +98,7 @@ class Plan:
     disk: int
     download: int
     fits: bool
+    spare: str | None
     fix: str | None
 
 
@@ -184,6 +186,7 @@ def make(
         disk=number * _saved_bytes(chosen, memory, source.tokenizer) + _beside_models(memory, rows, counts.mean()),
         download=0 if is_local(chosen.backbone) else _stored_bytes(model, config),
         fits=fits,
+        spare=suggest_less_checkpointing(chosen, config, spec) if fits else None,
         fix=None if fits else suggest_fitting_settings(chosen, config, spec),
     )
 

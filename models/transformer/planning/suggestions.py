@@ -6,6 +6,8 @@ from models.transformer.backbone.device import DeviceSpec
 from models.transformer.planning.memory import estimate
 from models.transformer.settings import Transformer
 
+EVERY = (4, 2)  # numbers of layers of which one is checkpointed, those with the least recomputed first
+
 
 def suggest_fitting_settings(settings: Transformer, config: Any, spec: DeviceSpec) -> str | None:
     """The first settings, from the mildest, that fit the device's memory: alone, and if none does, added up.
@@ -29,6 +31,21 @@ def suggest_fitting_settings(settings: Transformer, config: Any, spec: DeviceSpe
         tried.add(words)
         if estimate(settings.model_copy(update=change), config, spec).total <= spec.usable:
             return words
+    return None
+
+
+def suggest_less_checkpointing(settings: Transformer, config: Any, spec: DeviceSpec) -> str | None:
+    """The settings that recompute the fewest layers and still fit the device's memory; None where all must be.
+
+    Only where every layer is checkpointed now, and on cards, whose memory nothing else needs.
+    """
+    if not settings.gradient_checkpointing or settings.checkpoint_every > 1 or spec.kind == "cpu":
+        return None
+    candidates: list[dict[str, Any]] = [{"gradient_checkpointing": False}]
+    candidates += [{"checkpoint_every": number} for number in EVERY if number <= config.num_hidden_layers]
+    for change in candidates:
+        if estimate(settings.model_copy(update=change), config, spec).total <= spec.usable:
+            return " ".join(f"{key}={str(value).lower()}" for key, value in change.items())
     return None
 
 

@@ -197,5 +197,5 @@ def training_factor(settings: Transformer, layers: int) -> float:
     The last is not needed with LoRA, both not in frozen layers; checkpointing runs the forward of all others again.
     """
     backward = 1 if settings.lora is not None else 2
-    again = 1 if settings.gradient_checkpointing else 0
+    again = 1 / settings.checkpoint_every if settings.gradient_checkpointing else 0
     return 1 + (backward + again) * (layers - settings.frozen_layers) / layers

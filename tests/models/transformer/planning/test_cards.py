@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from battles.errors import BadInput
 from models.transformer.backbone import meta_device
 from models.transformer.backbone.device import USABLE
-from models.transformer.planning import plan
+from models.transformer.planning import plan, suggestions
 from models.transformer.planning.cards import CARDS, OF_PEAK, read_card, read_hours
 from models.transformer.planning.preflight import resolve
 from models.transformer.planning.throughput import SHARE, computed_pace, forward_flops
@@ -86,3 +87,27 @@ def test_the_pace_is_the_data_sheet_s_rate_less_what_is_lost() -> None:
     assert pace.learn == pytest.approx(3 * pace.read)  # forward, again in the backward pass, and that
     wide = computed_pace(base.model_copy(update={"dtype": "float32"}), GEMMA_2_9B, model, counts, card)
     assert wide.read / pace.read == pytest.approx(312 / 19.5)
+
+
+def test_spare_memory_is_spent_on_recomputing_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = copy.deepcopy(FEW)
+    deep.num_hidden_layers = 8
+    spec = plan.Machine.of_card(CARDS["a100-80"], 1).spec
+    kept = {1: 1, 2: 5, 4: 7}  # layers of 8 whose activations are there at once
+
+    def total(settings: Transformer, *_: object) -> SimpleNamespace:
+        layers = kept[settings.checkpoint_every] if settings.gradient_checkpointing else 8
+        return SimpleNamespace(total=layers * one)
+
+    monkeypatch.setattr(suggestions, "estimate", total)
+    for fitting, expected in (
+        (8, "gradient_checkpointing=false"),
+        (7, "checkpoint_every=4"),
+        (5, "checkpoint_every=2"),
+    ):
+        one = spec.usable / fitting - 1
+        assert suggestions.suggest_less_checkpointing(GEMMA, deep, spec) == expected
+    one = spec.usable / 4
+    assert suggestions.suggest_less_checkpointing(GEMMA, deep, spec) is None
+    never = GEMMA.model_copy(update={"gradient_checkpointing": False})
+    assert suggestions.suggest_less_checkpointing(never, deep, spec) is None

@@ -87,6 +87,8 @@ STEPS = [
     CASES[3],
     ("llama", {"batching": "packed", "dtype": "bfloat16"}),
     *CASES[4:7],
+    ("llama", {"gradient_checkpointing": True, "checkpoint_every": 2, "dtype": "bfloat16"}),
+    ("gemma2", {"gradient_checkpointing": True, "checkpoint_every": 3}),
 ]
 
 

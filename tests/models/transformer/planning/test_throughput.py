@@ -47,6 +47,8 @@ def test_training_factors(checkpoints: dict[str, Path]) -> None:
     base = settings(checkpoints["llama"])
     assert throughput.training_factor(base, 2) == 2
     assert throughput.training_factor(base.model_copy(update={"gradient_checkpointing": True}), 2) == 3
+    every = {"gradient_checkpointing": True, "checkpoint_every": 4}
+    assert throughput.training_factor(base.model_copy(update=every), 8) == 2.25
     assert throughput.training_factor(base.model_copy(update={"lora": None}), 2) == 3
     full = base.model_copy(update={"lora": None, "gradient_checkpointing": True})
     assert throughput.training_factor(full, 2) == 4
