@@ -63,7 +63,8 @@ def test_what_auto_comes_to_follows_from_the_card() -> None:
     }
 
 
-def test_a_plan_says_what_fits_what_does_and_how_long_it_takes() -> None:
+def test_a_plan_says_what_fits_what_does_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "suggest_less_checkpointing", lambda *_: None)  # has a test of its own
     base = GEMMA.model_copy(update={"quantization": "nf4"})
     small = plan.make(base, SOURCE, battles(), ROWS, _machine("t4", 2.8e9))
     assert not small.fits
