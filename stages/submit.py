@@ -32,7 +32,7 @@ def main() -> None:
     bases = {name: read_test(paths.test_predictions(name), ids).probabilities for name in names}
     battles, folds = read_split(run)
     metrics = read_figures(run, read_oof(paths.predictions(STACK), folds, partial=True), labels(battles))
-    about, files = _about(paths, metrics), _artefacts(paths, names)
+    about, files = _about(paths, metrics), _artefacts(paths, names, stamp(run, "run")["clean"])
     params = {name: stamp(run, name) for name in (*STAGES, *names)}
     truth = shares = None
     if about["inputs"]["train"]["sha256"] is None:  # the embedded sample
@@ -53,10 +53,12 @@ def main() -> None:
         print(line)
 
 
-def _artefacts(paths: RunPaths, names: list[str]) -> list[Path]:
+def _artefacts(paths: RunPaths, names: list[str], clean: list[str] | None) -> list[Path]:
     """The files that the submission was computed from."""
     tables = [of(name) for name in [*names, STACK] for of in (paths.predictions, paths.test_predictions)]
     tables += [room / f"{kind}.parquet" for room in (paths.battles, paths.features) for kind in ("train", "test")]
+    if clean is not None:
+        tables += [paths.nested_features, *map(paths.pairs, clean)]
     # The studies of the stacker go on; it is made of their best trials.
     stack = [path for path in paths.stack.iterdir() if path.is_file() and path.suffix in (".json", ".txt")]
     return [*tables, paths.battles / "folds.parquet", paths.oof / "metrics.json", *stack]

@@ -22,6 +22,8 @@ from stages.run_tables import read_figures, read_split
 from submission.table import build, to_csv
 
 Check = Callable[[], None]
+# Failed checks that the last line names; each has a line of its own above.
+SHOWN = 10
 
 
 def main() -> None:
@@ -45,9 +47,10 @@ def main() -> None:
             if not given.files:
                 print(f"ok      {name}")
     if failed:
+        more = f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
         raise BadInput(
-            f"{path}: {len(failed)} of {len(checks)} checks failed: {', '.join(failed)}; delete what was changed and "
-            "run `make submission` again"
+            f"{path}: {len(failed)} of {len(checks)} checks failed: {', '.join(failed[:SHOWN])}{more}; delete what was "
+            "changed and run `make submission` again"
         )
 
 

@@ -145,7 +145,7 @@ def test_a_changed_section_reruns_what_reads_it_and_what_follows(project: Projec
     assert _changed(project, "submission", "SET=stack.trials=3") == stack | submit
     tfidf = {"models/tfidf", "oof/tfidf"}
     refused = project.refused("submission", "SET=tfidf.ridge=3")
-    assert "tfidf: 3 finished models" in refused
+    assert "tfidf: 6 finished models" in refused  # three folds, three pairs of folds
     assert "because of settings.ridge 2.0 -> 3.0; give AGAIN=1" in refused
     assert _changed(project, "submission", "SET=tfidf.ridge=3", "AGAIN=1") >= stack | tfidf
     assert _changed(project, "oof", "SET=llama.epochs=2", "AGAIN=1") == {"models/llama", "oof/llama"}

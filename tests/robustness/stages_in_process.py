@@ -72,6 +72,7 @@ STEPS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "features": (features.main, ()),
     "features test": (features.main, ("--test",)),
     "base": (base.main, ("--name", "tfidf")),
+    "pairs": (base.main, ("--name", "tfidf", "--pairs")),
     "predict": (predict.main, ("--name", "tfidf")),
     "stack": (stack.main, ()),
     "predict stack": (predict_stack.main, ()),

@@ -28,7 +28,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         generate(Sample(train=150, test=10, seed=3)).train.to_csv("train.csv", index=False)
         outcomes = [resolve("--profile", "cpu", "--train", "train.csv", "--overrides", SETTINGS)]
-        outcomes += [call(STEPS[name][0], *STEPS[name][1]) for name in ("prepare", "features", "base", "stack")]
+        outcomes += [
+            call(STEPS[name][0], *STEPS[name][1]) for name in ("prepare", "features", "base", "pairs", "stack")
+        ]
         assert all(outcome.code == 0 for outcome in outcomes), outcomes
         for room in ("battles", "oof"):
             for run in ("unsure", "other"):

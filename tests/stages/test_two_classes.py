@@ -1,6 +1,5 @@
 """A whole run on battles without ties, step by step in this process: two classes from prepare to report."""
 
-import itertools
 import json
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from battles.schema import turns
 from battles.settings import Sample
 from oof import table
 from oof.nested import read_pairs
-from stages import base, verify
+from stages import verify
 from submission.predict import Predictor
 from submission.table import to_csv
 from tests.robustness.stages_in_process import STEPS, call, resolve
@@ -43,12 +42,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         outcome = resolve(*words)
         assert outcome.code == 0, outcome
         lines = {}
-        steps = {
-            **dict(itertools.islice(STEPS.items(), 5)),
-            "pairs": (base.main, ("--name", "tfidf", "--pairs")),
-            **STEPS,
-        }
-        for name, (main, more) in steps.items():
+        for name, (main, more) in STEPS.items():
             outcome = call(main, *more)
             assert outcome.code == 0, (name, outcome)
             lines[name] = outcome.out
