@@ -54,7 +54,7 @@ def _machine(name: str, usable: float, count: int = 1) -> plan.Machine:
 
 def test_what_auto_comes_to_follows_from_the_card() -> None:
     base = GEMMA.model_copy(update={"tokens_per_batch": 2048})
-    usable = {"t4": 2.8e9, "l4": 3.2e9, "a100-40": 2.6e9}  # a step takes less in flex attention
+    usable = {"t4": 2.5e9, "l4": 3.2e9, "a100-40": 2.6e9}  # a step takes less in flex attention
     found = {name: resolve(base, _machine(name, size).spec, FEW) for name, size in usable.items()}
     assert {name: (base.quantization, base.dtype, base.attention) for name, base in found.items()} == {
         "t4": ("nf4", "float16", "eager"),
