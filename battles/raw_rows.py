@@ -31,7 +31,7 @@ _DAMAGED = (
     struct.error,
     gzip.BadGzipFile,
     zipfile.BadZipFile,
-    NotImplementedError,
+    NotImplementedError,  # what zipfile raises for a compression that it does not know
 )
 _FIX_UTF8 = "save the file as UTF-8, and a lone surrogate as a JSON escape"
 _BATCH_ROWS = 2048

@@ -4,12 +4,14 @@ import contextlib
 import io
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from battles.sample import generate
+from battles.settings import Sample
 from stages import base, features, params, predict, predict_stack, prepare, report, stack, submit, table
 from stages.common import guarded
 
@@ -80,3 +82,16 @@ STEPS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "report": (report.main, ()),
 }
 TABLE = table.main
+
+
+def finished_run(folder: Path, settings: str, seed: int, steps: Iterable[str] = STEPS) -> None:
+    """Makes the run `r` of 90 sample battles, and 20 to predict, in a folder; `settings` as in SET."""
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        data = generate(Sample(train=90, test=20, seed=seed))
+        data.train.to_csv("train.csv", index=False)
+        data.test.to_csv("test.csv", index=False)
+        words = ("--profile", "cpu", "--train", "train.csv", "--test", "test.csv", "--overrides", settings)
+        outcomes = [resolve(*words), *(call(STEPS[name][0], *STEPS[name][1]) for name in steps)]
+        assert all(outcome.code == 0 for outcome in outcomes), outcomes

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from battles.files import file_hash, read_json, write_json
-from battles.sample import generate
-from battles.settings import Sample
 from stages import send
 from submission.kaggle import COMPETITION
-from tests.robustness.stages_in_process import STEPS, Outcome, call, check_refusal, resolve
+from tests.robustness.stages_in_process import STEPS, Outcome, call, check_refusal, finished_run
 from tests.submission.conftest import SETTINGS
 from tests.submission.fake_client import SECRET, Client, install, without_token
 
@@ -22,14 +20,7 @@ PATH = "submission/r/submission.csv"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("send")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        data = generate(Sample(train=90, test=20, seed=1))
-        data.train.to_csv("train.csv", index=False)
-        data.test.to_csv("test.csv", index=False)
-        words = ("--profile", "cpu", "--train", "train.csv", "--test", "test.csv", "--overrides", SETTINGS)
-        outcomes = [resolve(*words), *(call(main, *more) for name, (main, more) in STEPS.items() if name != "report")]
-        assert all(outcome.code == 0 for outcome in outcomes), outcomes
+    finished_run(folder, SETTINGS, seed=1, steps=[name for name in STEPS if name != "report"])
     return folder
 
 
