@@ -22,9 +22,28 @@ class RunPaths:
         return self.root / "battles" / self.name
 
     @property
+    def train_battles(self) -> Path:
+        """Checked battles with votes."""
+        return self.battles / "train.parquet"
+
+    @property
+    def test_battles(self) -> Path:
+        """Checked battles to predict."""
+        return self.battles / "test.parquet"
+
+    @property
+    def folds(self) -> Path:
+        """The fold and the prompt group of every voted battle."""
+        return self.battles / "folds.parquet"
+
+    @property
     def params(self) -> Path:
         """Stamps: the resolved settings of every step."""
         return self.battles / "params"
+
+    def stamp(self, step: str) -> Path:
+        """The resolved settings of one step."""
+        return self.params / f"{step}.json"
 
     @property
     def truth(self) -> Path:
@@ -35,6 +54,16 @@ class RunPaths:
     def features(self) -> Path:
         """Tables of handcrafted features."""
         return self.root / "features" / self.name
+
+    @property
+    def train_features(self) -> Path:
+        """Features of the voted battles."""
+        return self.features / "train.parquet"
+
+    @property
+    def test_features(self) -> Path:
+        """Features of the battles to predict."""
+        return self.features / "test.parquet"
 
     @property
     def models(self) -> Path:
@@ -57,14 +86,34 @@ class RunPaths:
         return self.root / "oof" / self.name
 
     @property
+    def metrics(self) -> Path:
+        """The figures of the stack."""
+        return self.oof / "metrics.json"
+
+    @property
     def submission(self) -> Path:
         """The submission and its manifest."""
         return self.root / "submission" / self.name
 
     @property
+    def submission_file(self) -> Path:
+        """Probabilities of the battles to predict, in the competition's format."""
+        return self.submission / "submission.csv"
+
+    @property
+    def manifest(self) -> Path:
+        """What the submission was made from, with the hash of every file."""
+        return self.submission / "manifest.json"
+
+    @property
     def report(self) -> Path:
         """The page, its figures and `metrics.json`."""
         return self.root / "report" / self.name
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.report / "index.html"
 
     def base(self, name: str) -> Path:
         """The models of one base."""

@@ -118,17 +118,17 @@ class Inputs:
 
     def texts(self, rows: np.ndarray) -> pd.DataFrame:
         """Prompts and responses, JSON text of their turns, of the battles at `rows`."""
-        return read_table(self.paths.battles / "train.parquet", columns=[*TEXTS]).iloc[rows]
+        return read_table(self.paths.train_battles, columns=[*TEXTS]).iloc[rows]
 
 
 def read(paths: RunPaths, bases: Sequence[str]) -> Inputs:
     """Reads a run's tables; raises BadInput for what is missing or of other battles."""
-    path = paths.battles / "train.parquet"
+    path = paths.train_battles
     if not path.exists():
         raise BadInput(f"{path}: no such file; run `make prepare` first")
     present = set(column_names(path))
     battles = read_table(path, columns=[name for name in (ID, *MODELS, *WINNERS) if name in present])
-    folds = read_table(paths.battles / "folds.parquet")
+    folds = read_table(paths.folds)
     return Inputs(
         paths=paths,
         battles=battles,
@@ -136,9 +136,9 @@ def read(paths: RunPaths, bases: Sequence[str]) -> Inputs:
         folds=folds,
         bases={name: table.read(paths.predictions(name), folds, partial=True) for name in bases},
         stack=table.read(paths.predictions(STACK), folds, partial=True),
-        features=_features(paths.features / "train.parquet", battles[ID]),
+        features=_features(paths.train_features, battles[ID]),
         curves={name: curves for name in bases if (curves := _curves(paths.base(name)))},
-        scores=read_scores(paths.oof / "metrics.json", bases),
+        scores=read_scores(paths.metrics, bases),
     )
 
 

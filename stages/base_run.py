@@ -65,7 +65,7 @@ class BaseRun:
         started = start_hash(self.settings)
         if started is not None:  # not named where it is not used: finished models of earlier versions stay good
             of_files["init_weights"] = started
-        test = None if self.data.test is None else table_hash(self.data.paths.battles / "test.parquet")
+        test = None if self.data.test is None else table_hash(self.data.paths.test_battles)
         folder = self.data.paths.base(self.name)
         return ModelStore(
             folder,

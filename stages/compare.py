@@ -47,7 +47,7 @@ def main() -> None:
 def _read(name: str) -> tuple[ComparedRun, np.ndarray]:
     """A run's part of the comparison, and its groups (n,)."""
     paths = RunPaths(name)
-    if not (paths.params / "run.json").exists():
+    if not paths.stamp("run").exists():
         raise BadInput(f"RUNS: there is no run {name!r}; make one first, or mend the name")
     battles, folds = read_split(name)
     bases: list[str] = stamp(name, "run")["bases"]

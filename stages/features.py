@@ -19,13 +19,13 @@ def main() -> None:
     settings, digest = section(given.run, "features", Features)
     paths = RunPaths(given.run)
     train, folds = read_split(given.run)
-    test_path, test = paths.battles / "test.parquet", None
+    test_path, test = paths.test_battles, None
     depends_on: dict[str, Any] = {"fold_hash": fold_hash(folds), "params_hash": digest}
     of_test = depends_on
     if has_test(given.run):
         test = read_unvoted(given.run)
-        of_test = {**depends_on, "train": table_hash(paths.battles / "train.parquet"), "test": table_hash(test_path)}
-    path, path_of_test = paths.features / "train.parquet", paths.features / "test.parquet"
+        of_test = {**depends_on, "train": table_hash(paths.train_battles), "test": table_hash(test_path)}
+    path, path_of_test = paths.train_features, paths.test_features
     if given.test and path_of_test.exists() and of_test.items() <= read_metadata(path_of_test).items():
         path_of_test.touch()  # made together with those of the training battles
         return

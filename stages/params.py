@@ -45,7 +45,7 @@ def main() -> None:
         _refuse_to_replace_models(paths, stamps)
     # Nothing is written before everything is known to be right.
     for name, value in stamps.items():
-        write_if_changed(paths.params / f"{name}.json", json.dumps(value, indent=2) + "\n")
+        write_if_changed(paths.stamp(name), json.dumps(value, indent=2) + "\n")
     remembered.write(paths.params, call)
     write_if_changed(paths.params / "run.mk", makefile_variables)
 
@@ -84,7 +84,7 @@ def _check_run(paths: RunPaths) -> None:
 
 def _refuse_another_source(paths: RunPaths, inputs: dict[str, Any]) -> None:
     """A run is of one source: other battles must not replace hours of work."""
-    path = paths.params / "inputs.json"
+    path = paths.stamp("inputs")
     before = config.read_stamp(path)
     if not before:
         return
@@ -94,7 +94,7 @@ def _refuse_another_source(paths: RunPaths, inputs: dict[str, Any]) -> None:
             f"RUN: {paths.name} was made from {kind_before}, this call is of {kind}; give another RUN, or remove the "
             f"run: make clean RUN={paths.name}"
         )
-    if not (paths.battles / "train.parquet").exists():  # nothing was made of them yet
+    if not paths.train_battles.exists():  # nothing was made of them yet
         return
     if inputs["train"] and before["train"]["sha256"] != inputs["train"]["sha256"]:
         raise BadInput(

@@ -25,8 +25,8 @@ def main() -> None:
     arguments.add_argument("--nproc", type=int, default=1, help="processes of a base, which share its work")
     given = arguments.parse_args()
     run, paths = given.run, RunPaths(given.run)
-    battles, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
-    test = len(read_table(paths.battles / "test.parquet", columns=["id"])) if has_test(run) else 0
+    battles, folds = read_table(paths.train_battles), read_table(paths.folds)
+    test = len(read_table(paths.test_battles, columns=["id"])) if has_test(run) else 0
     tiny, _ = section(run, "tiny", Tiny)
     quiet()
     # torch and transformers: only once the input is known to be there

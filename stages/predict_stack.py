@@ -17,9 +17,9 @@ def main() -> None:
     names: list[str] = stamp(run, "run")["bases"]
     metadata = read_metadata(paths.predictions(STACK))
     check_base_tables(run, names, metadata["fold_hash"], test=True)
-    ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID]
+    ids = read_table(paths.test_battles, columns=[ID])[ID]
     bases = {name: paths.test_predictions(name) for name in names}
-    meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
+    meta = inputs.test_inputs(bases, paths.test_features, ids)
     probabilities = softmax(serialization.load(paths.stack).logits(meta))
     table.write_test(paths.test_predictions(STACK), ids.tolist(), {table.MEAN: probabilities}, metadata)
 

@@ -34,25 +34,25 @@ def _prepare_test(run: str) -> None:
     source = stamp(run, "test")["test"]
     with unchanged("TEST", source):
         test = read_battles(source["path"], voted=False, format=source.get("format", AUTO))
-    path = RunPaths(run).battles / "test.parquet"
+    path = RunPaths(run).test_battles
     write_table(path, test, {"source_sha256": source_hash(source)})
     print(f"test: {_described(test)}")
 
 
 def _prepare_train(run: str) -> None:
     settings, _ = section(run, "prepare", Prepare)
-    inputs, folder = stamp(run, "inputs"), RunPaths(run).battles
+    inputs, paths = stamp(run, "inputs"), RunPaths(run)
     # The split is made before anything is written.
     source = inputs["train"]
     with unchanged("TRAIN", source):
         train = read_battles(source["path"], voted=True, format=source.get("format", AUTO))
     folds = make_folds(train, settings.folds, settings.seed)
     ties = can_tie(labels(train), settings.ties)
-    test_ids = read_table(folder / "test.parquet", columns=[ID])[ID] if has_test(run) else None
+    test_ids = read_table(paths.test_battles, columns=[ID])[ID] if has_test(run) else None
 
     split = {"fold_hash": fold_hash(folds), "source_sha256": source_hash(source)}
-    write_table(folder / "train.parquet", train, split)
-    write_table(folder / "folds.parquet", folds, split | settings.model_dump() | {"ties": ties})
+    write_table(paths.train_battles, train, split)
+    write_table(paths.folds, folds, split | settings.model_dump() | {"ties": ties})
     print("\n".join([_summary(train, test_ids, folds), *_warnings(train, ties)]))
 
 

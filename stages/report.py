@@ -45,9 +45,8 @@ def main() -> None:
         )
         findings = build(inputs, paths.report, extras)
         progress.advance(1, "written")
-    page = paths.report / "index.html"
-    print(f"report: {page} on {findings.scored:,} of {findings.battles:,} voted battles; model card beside it")
-    print(f"open {page.resolve().as_uri()}")
+    print(f"report: {paths.page} on {findings.scored:,} of {findings.battles:,} voted battles; model card beside it")
+    print(f"open {paths.page.resolve().as_uri()}")
 
 
 if __name__ == "__main__":

@@ -32,9 +32,7 @@ def explanation(inputs: Inputs, chosen: Mapping[str, np.ndarray], names: list[st
     paths = inputs.paths
     bases = {name: paths.predictions(name) for name in names}
     votes = labels(inputs.battles)
-    training = stack_inputs.training_inputs(
-        bases, paths.features / "train.parquet", inputs.folds, votes, has_ties(paths.name)
-    )
+    training = stack_inputs.training_inputs(bases, paths.train_features, inputs.folds, votes, has_ties(paths.name))
     model = serialization.load(paths.stack)
     places = np.flatnonzero(training.covered)
     drawn = np.sort(np.random.default_rng(_SEED).permutation(places)[:SAMPLED])
@@ -70,7 +68,7 @@ def studies(run: str, database: str) -> list[StudyTrials]:
 
 def table_rows(paths: RunPaths) -> int:
     """The rows of the table that a run of predictions made elsewhere is of, scored by every base or not; else 0."""
-    rows: int = read_metadata(paths.battles / "train.parquet").get("rows", 0)
+    rows: int = read_metadata(paths.train_battles).get("rows", 0)
     return rows
 
 
@@ -131,7 +129,7 @@ def settings(run: str, names: list[str]) -> dict[str, Any]:
     """Section → its resolved settings, of the stages and the bases of a run."""
     sections = {}
     for name in (*STAGES, *names):
-        if (RunPaths(run).params / f"{name}.json").exists():
+        if RunPaths(run).stamp(name).exists():
             value = stamp(run, name).get("settings")
             if value:
                 sections[name] = value

@@ -27,15 +27,15 @@ def read_split(run: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     paths = RunPaths(run)
     inputs = stamp(run, "inputs")
     source = source_hash(inputs["table"] or inputs["train"])
-    train, folds = read_table(paths.battles / "train.parquet"), read_table(paths.battles / "folds.parquet")
-    for name in ("train", "folds"):
-        check_origin(paths.battles / f"{name}.parquet", {"source_sha256": source, "fold_hash": fold_hash(folds)})
+    train, folds = read_table(paths.train_battles), read_table(paths.folds)
+    for path in (paths.train_battles, paths.folds):
+        check_origin(path, {"source_sha256": source, "fold_hash": fold_hash(folds)})
     return train, folds
 
 
 def has_ties(run: str) -> bool:
     """Whether a battle of the run can be a tie, as the prepare step found it; else there are two classes."""
-    return bool(read_metadata(RunPaths(run).battles / "folds.parquet").get("ties", True))
+    return bool(read_metadata(RunPaths(run).folds).get("ties", True))
 
 
 def possible(run: str, variants: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -45,7 +45,7 @@ def possible(run: str, variants: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
 def read_unvoted(run: str, columns: list[str] | None = None) -> pd.DataFrame | None:
     """The test battles of a run, None where it has none; raises BadInput for those of another run or file."""
-    source, path = stamp(run, "test")["test"], RunPaths(run).battles / "test.parquet"
+    source, path = stamp(run, "test")["test"], RunPaths(run).test_battles
     if source is None:
         return None
     check_origin(path, {"source_sha256": source_hash(source)})
@@ -82,7 +82,7 @@ def read_figures(run: str, table: Predictions, votes: np.ndarray) -> dict[str, A
 
     Raises BadInput for figures that do not follow from the rows, as those of another run.
     """
-    path = RunPaths(run).oof / "metrics.json"
+    path = RunPaths(run).metrics
     figures = read_json(path, sealed=True, fix="delete it and run `make stack` again")
     stated = figures["candidates"][STACK]["log_loss"]
     loss = log_loss(table.probabilities[table.covered], votes[table.covered])

@@ -32,7 +32,7 @@ def main() -> None:
     kernel = _kernel(given("KERNEL"))
     paths = RunPaths(run)
     rows = _check(paths)
-    path = paths.submission / "submission.csv"
+    path = paths.submission_file
     print(f"submit: {path} is what the run made: {rows:,} rows, the test file's ids in its order, sums of 1")
     # With a notebook the client wants the name of the file that the notebook wrote.
     file = path.name if kernel else str(path)
@@ -61,11 +61,11 @@ def _kernel(text: str) -> list[str]:
 
 def _check(paths: RunPaths) -> int:
     """How many rows the submission has; raises BadInput unless it is what the run wrote and the competition takes."""
-    path, manifest = paths.submission / "submission.csv", paths.submission / "manifest.json"
+    path, manifest = paths.submission_file, paths.manifest
     if not path.is_file():
         raise BadInput(f"{path}: no such file; make submission RUN={paths.name} writes it")
     check_submission(path, manifest)
-    ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID].tolist()
+    ids = read_table(paths.test_battles, columns=[ID])[ID].tolist()
     check(read(path), ids)
     stated = read_json(manifest, sealed=True, fix="run `make submission` again")["submission"]
     if Path(stated["file"]) != path:

@@ -41,7 +41,7 @@ def main() -> None:
     votes = labels(battles)
     bases = {name: paths.predictions(name) for name in names}
     nested_rows = _nested_rows(paths, asked["clean"], folds)
-    training = inputs.training_inputs(bases, paths.features / "train.parquet", folds, votes, has_ties(run), nested_rows)
+    training = inputs.training_inputs(bases, paths.train_features, folds, votes, has_ties(run), nested_rows)
     for line in training.notes():
         print(f"stack: {line}")
     if stamp(run, "inputs")["table"] and not asked["allow_suspect"]:
@@ -120,7 +120,7 @@ def _save_subsets(
     late = [name for name in names if stamp(paths.name, name)["settings"]["kind"] == "transformer"]
     if late:
         bases = {name: paths.predictions(name) for name in names}
-        table_of_features = paths.features / "train.parquet"
+        table_of_features = paths.train_features
         variants, columns, swap = inputs.covered_rows(bases, table_of_features, folds, training.covered)
         seconds = {
             name: read_metadata(bases[name])["inference_seconds"] / max(int(training.covered.sum()), 1) for name in late
@@ -141,7 +141,7 @@ def _report(paths: RunPaths, settings: Stack, training: TrainingInputs, nested: 
     )
     without = leave_one_out(training.probabilities, data.labels, data.folds, data.groups, settings, data.ties)
     metrics = stack_metrics(results, len(training.covered), without, describe(nested))
-    write_json(paths.oof / "metrics.json", metrics, sealed=True)
+    write_json(paths.metrics, metrics, sealed=True)
     print(summary(metrics, STACK))
 
 

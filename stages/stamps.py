@@ -122,8 +122,8 @@ def _battles(
     if call.train:
         # The format is the files' own business unless it is asked for.
         asked = {} if call.format in ("", AUTO) else {"format": call.format}
-        test = _kept_input("TEST", call.test, paths.battles / "test.parquet", paths.params / "test.json")
-        train = _kept_input("TRAIN", call.train, paths.battles / "train.parquet", paths.params / "inputs.json")
+        test = _kept_input("TEST", call.test, paths.test_battles, paths.stamp("test"))
+        train = _kept_input("TRAIN", call.train, paths.train_battles, paths.stamp("inputs"))
         return {"train": {**(train or {}), **asked}, "table": None}, test and {**test, **asked}
     if run.source == "sample":
         for variable, value in (("TEST", call.test), ("FORMAT", call.format)):

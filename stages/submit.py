@@ -24,7 +24,7 @@ def main() -> None:
     run = run_argument(__doc__)
     paths = RunPaths(run)
     # Everything is read before anything is written: an earlier submission outlives a damaged file.
-    ids = read_table(paths.battles / "test.parquet", columns=[ID])[ID].tolist()
+    ids = read_table(paths.test_battles, columns=[ID])[ID].tolist()
     for path in (paths.predictions(STACK), paths.test_predictions(STACK)):
         check_origin(path, {"params_hash": stamp(run, STACK)["hash"]})
     table = build(ids, read_test(paths.test_predictions(STACK), ids).probabilities)
@@ -39,10 +39,10 @@ def main() -> None:
         truth = read_table(paths.truth).set_index(ID).loc[ids][list(WINNERS)].to_numpy()
         shares = np.bincount(labels(battles), minlength=3)
 
-    path = paths.submission / "submission.csv"
+    path = paths.submission_file
     write(path, table, ids)
     written = read(path)
-    write_json(paths.submission / "manifest.json", manifest(path, len(ids), files, params, about), sealed=True)
+    write_json(paths.manifest, manifest(path, len(ids), files, params, about), sealed=True)
     if truth is not None and shares is not None:
         _print_gap(bases | {"submission": written[list(WINNERS)].to_numpy()}, truth, shares / shares.sum())
     print(f"submission: {path} holds {len(ids):,} rows; nested log loss {about['nested_log_loss']:.4f}")
@@ -56,12 +56,12 @@ def main() -> None:
 def _artefacts(paths: RunPaths, names: list[str], clean: list[str] | None) -> list[Path]:
     """The files that the submission was computed from."""
     tables = [of(name) for name in [*names, STACK] for of in (paths.predictions, paths.test_predictions)]
-    tables += [room / f"{kind}.parquet" for room in (paths.battles, paths.features) for kind in ("train", "test")]
+    tables += [paths.train_battles, paths.test_battles, paths.train_features, paths.test_features]
     if clean is not None:
         tables += [paths.nested_features, *map(paths.pairs, clean)]
     # The studies of the stacker go on; it is made of their best trials.
     stack = [path for path in paths.stack.iterdir() if path.is_file() and path.suffix in (".json", ".txt")]
-    return [*tables, paths.battles / "folds.parquet", paths.oof / "metrics.json", *stack]
+    return [*tables, paths.folds, paths.metrics, *stack]
 
 
 def _about(paths: RunPaths, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -52,13 +52,13 @@ def _write(
     digest = {"fold_hash": fold_hash(folds), "source_sha256": source["sha256"], "ties": ties}
     votes = pd.DataFrame(np.eye(3, dtype=np.int64)[given.labels], columns=list(WINNERS))
     write_table(
-        paths.battles / "train.parquet",
+        paths.train_battles,
         pd.concat([given.ids.rename(ID), votes], axis=1),
         {**digest, "rows": given.rows},
     )
-    write_table(paths.battles / "folds.parquet", folds, digest)
+    write_table(paths.folds, folds, digest)
     features = pd.concat([given.ids.rename(ID), given.features], axis=1)
-    write_table(paths.features / "train.parquet", features, {"swap": dict(given.swap), **digest})
+    write_table(paths.train_features, features, {"swap": dict(given.swap), **digest})
     about = {
         "backbone": source["path"],
         "params_hash": source["sha256"],

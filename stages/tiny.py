@@ -13,7 +13,7 @@ def main() -> None:
     given = arguments.parse_args()
     settings, _ = section(given.run, "tiny", Tiny)
     paths = RunPaths(given.run)
-    battles = read_table(paths.battles / "train.parquet")
+    battles = read_table(paths.train_battles)
     quiet()
     from models.transformer import tiny_backbone  # torch and transformers: only once the input is known to be there
 

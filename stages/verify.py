@@ -31,7 +31,7 @@ def main() -> None:
     arguments.add_argument("--files", action="store_true", help="only the hashes of the files, and no line for each")
     given = arguments.parse_args()
     paths = RunPaths(given.run)
-    path = paths.submission / "manifest.json"
+    path = paths.manifest
     manifest = read_json(path, sealed=True, fix="run `make submission` again")
     checks = _file_checks(manifest)
     if not given.files:
@@ -80,11 +80,11 @@ def _computed(paths: RunPaths, manifest: dict[str, Any]) -> dict[str, Check]:
 
 
 def _test_ids(paths: RunPaths) -> pd.Series:
-    return read_table(paths.battles / "test.parquet", columns=[ID])[ID]
+    return read_table(paths.test_battles, columns=[ID])[ID]
 
 
 def _check_submission(paths: RunPaths, manifest: dict[str, Any]) -> None:
-    path, ids = paths.submission / "submission.csv", _test_ids(paths).tolist()
+    path, ids = paths.submission_file, _test_ids(paths).tolist()
     if manifest["submission"]["rows"] != len(ids):
         raise BadInput(f"the manifest says {manifest['submission']['rows']} rows, there are {len(ids)} test battles")
     _compare(path, build(ids, table.read_test(paths.test_predictions(STACK), ids).probabilities))
@@ -96,9 +96,9 @@ def _check_stacker(paths: RunPaths) -> None:
 
     ids = _test_ids(paths)
     bases = {name: paths.test_predictions(name) for name in stamp(paths.name, "run")["bases"]}
-    meta = inputs.test_inputs(bases, paths.features / "test.parquet", ids)
+    meta = inputs.test_inputs(bases, paths.test_features, ids)
     probabilities = softmax(serialization.load(paths.stack).logits(meta))
-    _compare(paths.submission / "submission.csv", build(ids.tolist(), probabilities))
+    _compare(paths.submission_file, build(ids.tolist(), probabilities))
 
 
 def _compare(path: Path, expected: pd.DataFrame) -> None:

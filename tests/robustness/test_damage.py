@@ -1,7 +1,7 @@
 """Every file of a finished run cut off, emptied, with a flipped bit or taken from another run, and then the next call.
 
 It must end in the right answer or in one line that names the file; whatever else was there stays as it was. A seeded
-part by default, all of it with TORTURE=1.
+part by default, all of it with `make torture`.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from battles.schema import WINNERS
 from stages import verify
 from tests.robustness.stages_in_process import RUN, STEPS, Outcome, call, check_refusal, finished_run, resolve, snapshot
 
-TORTURE = os.environ.get("TORTURE") == "1"
+TORTURE = bool(os.environ.get("TORTURE"))
 SETTINGS = (
     "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.symmetric=false stack.workers=1 tfidf.bits=12"
 )
