@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
-VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES FROM MESSAGE KERNEL RUNS TEXTS
+VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES FROM MESSAGE KERNEL RUNS TEXTS SPLITS
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -44,6 +44,7 @@ help:
 	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
 	@echo 'make stack TABLE=predictions.parquet BASES=one,two RUN=name    of predictions made elsewhere; FEATURES=columns'
+	@echo 'make stack RUN=name SPLITS=5   mean and spread of the figures over other splits into folds, each a run of its own'
 	@echo 'make report       how good, why, and where it fails: report/<run>/index.html; TEXTS=no without the texts of battles'
 	@echo 'make verify       every hash, the submission and the nested log loss of a run, computed again from its files'
 	@echo 'make predict RUN=name BATTLES=file    battles predicted by a finished run: submission/<run>/predictions.csv or OUT=file'
@@ -91,6 +92,13 @@ $(PIPELINE): start ; @:
 oof-%: start ; @:
 start: .venv/installed
 	+@exec $(PY) -m stages.start
+# The stack once more on other splits: each is a run of its own, and this run's lock is free by then.
+ifneq ($(filter-out 1,$(SPLITS)),)
+.PHONY: splits
+stack: splits
+splits: start
+	+@exec $(PY) -m stages.splits
+endif
 else
 PARAMS := battles/$(RUN)/params
 # Written by `stages.params` beside a stamp per section, each only when its content changes: the variables NAMES (of bases)

@@ -91,6 +91,11 @@ class RunPaths:
         return self.oof / "metrics.json"
 
     @property
+    def splits(self) -> Path:
+        """Figures over several splits (`stages.splits`)."""
+        return self.oof / "splits.json"
+
+    @property
     def submission(self) -> Path:
         """The submission and its manifest."""
         return self.root / "submission" / self.name

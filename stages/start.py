@@ -22,7 +22,7 @@ from battles.processes import CALL, INTERRUPTIBLE, PARENTS, end_with_parent
 from stages import aftermath, run_lock
 from stages.common import guarded
 from stages.endings import say_interrupted
-from stages.variables import given, note_exported
+from stages.variables import given, note_exported, split_count
 
 # Seconds that the steps have to end after a signal; a second signal ends them at once.
 PATIENCE = 30.0
@@ -38,6 +38,8 @@ def main() -> None:
     for goal in goals:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", goal):
             raise BadInput(f"{goal!r} is no target; `make help` lists them")
+    if split_count() > 1 and "stack" not in goals:
+        raise BadInput(f"SPLITS: {given('SPLITS')} is given without its target: make stack RUN={run} SPLITS=5")
     note_exported()
     end_with_parent(os.getppid(), signal.SIGTERM)
     lock = run_lock.acquire(run, f"make {' '.join(goals)} RUN={run}")

@@ -19,6 +19,9 @@ from oof.probabilities import without_ties
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
 from stages.input_files import unchanged
 
+# Metadata of the fold table: whether the folds are the given table's own.
+OWN_FOLDS = "own_folds"
+
 
 def main() -> None:
     run = run_argument(__doc__)
@@ -56,7 +59,7 @@ def _write(
         pd.concat([given.ids.rename(ID), votes], axis=1),
         {**digest, "rows": given.rows},
     )
-    write_table(paths.folds, folds, digest)
+    write_table(paths.folds, folds, {**digest, OWN_FOLDS: given.folds is not None})
     features = pd.concat([given.ids.rename(ID), given.features], axis=1)
     write_table(paths.train_features, features, {"swap": dict(given.swap), **digest})
     about = {
