@@ -89,7 +89,8 @@ def _make(name: str, variables: Mapping[str, str]) -> None:
 
 def _losses(runs: Mapping[int, str]) -> tuple[dict[int, dict[str, np.ndarray]], np.ndarray]:
     """The loss of each battle by each base and the stack, by the seed of the split; and the battles' prompt groups."""
-    losses, groups, votes = {}, np.empty(0), np.empty(0)
+    losses: dict[int, dict[str, np.ndarray]] = {}
+    groups, votes = np.empty(0), np.empty(0)
     for seed, name in runs.items():
         battles, folds = read_split(name)
         if losses and not np.array_equal(labels(battles), votes):

@@ -19,7 +19,7 @@ VERSIONS = {
     "features": 2,
     "tiny": 1,
     "transformer": 1,
-    "tfidf": 1,
+    "tfidf": 2,
     "stack": 4,
 }
 # Where the code of a step begins; what these modules import of the project belongs to it.

@@ -3,7 +3,8 @@
 A battle is the difference of two TF-IDF rows (`models.tfidf.hashing`). Ridge regression of the vote (+1 A, 0 tie, -1 B)
 on the differences gives a score d that changes its sign when A and B are exchanged; the probabilities are
 softmax(s d, -s d, t) with a tie logit t of quantities that do not change: |d|, the distance of the rows, the lengths.
-Scale and tie logit are fitted on scores from prompt-grouped inner folds, so they are calibrated for new battles.
+Scale and tie logit are fitted on scores from prompt-grouped inner folds, so they are calibrated for new battles. Those
+scores also choose the weight of the lengths.
 A fitted model is two small files, `weights.npz` and `model.json`: numbers and settings, no pickled code.
 """
 
@@ -21,6 +22,7 @@ from battles.schema import labels, turns
 from models.calibration import Calibration
 from models.tfidf.hashing import Ngrams, hashed_rows, text_of
 from models.tfidf.settings import Tfidf
+from oof.metrics import log_loss
 
 # Battles hashed at a time: the rows of A and B take twice the memory of their difference.
 _CHUNK = 1000
@@ -71,12 +73,16 @@ def _ngrams(settings: Tfidf) -> Ngrams:
 
 @dataclass(frozen=True)
 class TfidfModel:
-    """A fitted model: a weight for each n-gram column, one for the length gap, and the calibration."""
+    """A fitted model: a weight for each n-gram column, one for the length gap, and the calibration.
+
+    length: the one of `settings.length` that was chosen.
+    """
 
     settings: Tfidf
     weights: np.ndarray
     gap_weight: float
     calibration: Calibration
+    length: float
 
     def predict(self, battles: pd.DataFrame) -> np.ndarray:
         """Probabilities of A wins, B wins, tie, shape (battles, 3), float64; exactly symmetric."""
@@ -98,6 +104,7 @@ class TfidfModel:
             {
                 "settings": self.settings.model_dump(mode="json"),
                 "gap_weight": self.gap_weight,
+                "length": self.length,
                 **self.calibration.values(),
             },
             sealed=True,
@@ -111,7 +118,7 @@ class TfidfModel:
         weights = np.zeros(_ngrams(settings).columns)
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             weights[arrays["columns"]] = arrays["values"]
-        return cls(settings, weights, stored["gap_weight"], Calibration.of(stored))
+        return cls(settings, weights, stored["gap_weight"], Calibration.of(stored), stored["length"])
 
 
 def fit(battles: pd.DataFrame, settings: Tfidf) -> TfidfModel:
@@ -122,17 +129,19 @@ def fit(battles: pd.DataFrame, settings: Tfidf) -> TfidfModel:
 def fit_differences(train: Differences, prompts: Iterable[str], votes: np.ndarray, settings: Tfidf) -> TfidfModel:
     """`fit` for battles whose differences are there already."""
     inner = _inner_folds(prompts, settings)
-    # One subset without each inner fold, for the calibration, and last all battles, for the model.
-    subsets = np.column_stack([*(inner != fold for fold in range(settings.inner)), np.ones(len(votes), dtype=bool)])
     squared_idf = _squared_idf(train.grams, settings)
-    targets = (votes == 0).astype(np.float32) - (votes == 1)
-    dual = _solve_ridge(train, squared_idf, targets, subsets.astype(np.float32), settings)
-    weights = squared_idf[:, None] * (train.grams.T @ dual)
-    gap_weights = settings.length * (train.gap @ dual)
-    scores = (train.grams @ weights).astype(np.float64) + np.outer(train.gap, gap_weights)
-    held_out = scores[np.arange(len(votes)), inner]
-    calibration = Calibration.fit(held_out, train.even, votes)
-    return TfidfModel(settings, weights[:, -1].astype(np.float64), float(gap_weights[-1]), calibration)
+    problem = _Ridge(train, squared_idf, (votes == 0).astype(np.float32) - (votes == 1), settings.ridge)
+    without = (inner[:, None] != np.arange(settings.inner)).astype(np.float32)
+    choices = []
+    for length in settings.length:
+        weights, gap_weights = problem.solve(without, length)
+        scores = (train.grams @ weights).astype(np.float64) + np.outer(train.gap, gap_weights)
+        held_out = scores[np.arange(len(votes)), inner]
+        calibration = Calibration.fit(held_out, train.even, votes)
+        choices.append((log_loss(calibration.probabilities(held_out, train.even), votes), length, calibration))
+    _, length, calibration = min(choices, key=lambda choice: choice[0])
+    weights, gap_weights = problem.solve(np.ones((len(votes), 1), dtype=np.float32), length)
+    return TfidfModel(settings, weights[:, 0].astype(np.float64), float(gap_weights[0]), calibration, length)
 
 
 def _inner_folds(prompts: Iterable[str], settings: Tfidf) -> np.ndarray:
@@ -151,34 +160,46 @@ def _squared_idf(grams: sparse.csr_matrix, settings: Tfidf) -> np.ndarray:
     return np.where(frequent, (idf / scale) ** 2, 0).astype(np.float32)
 
 
-def _solve_ridge(
-    train: Differences, squared_idf: np.ndarray, targets: np.ndarray, subsets: np.ndarray, settings: Tfidf
-) -> np.ndarray:
-    """Kernel ridge on several subsets of the battles at once, by conjugate gradients.
+@dataclass(frozen=True)
+class _Ridge:
+    """Ridge regression of targets (n,) on the n-grams, weighted by `squared_idf`, and the length gap."""
 
-    `subsets` (n, subsets) is 1 where a battle is in the subset. Returns dual coefficients (n, subsets), 0 elsewhere.
-    """
-    # scikit-learn's Ridge (lsqr) solves five folds of 1,488 battles in 1.2 s of CPU time instead of 1.8 s, with
-    # probabilities that differ by 0.002 at most, but it needs a scaled copy of the matrix and one more for each
-    # subset: 0.8 GB on top of 0.8 GB at 11,904 battles, where this needs nothing.
-    gap = train.gap.astype(np.float32)[:, None]
+    train: Differences
+    squared_idf: np.ndarray
+    targets: np.ndarray
+    penalty: float
 
-    def kernel(dual: np.ndarray) -> np.ndarray:
-        weights = squared_idf[:, None] * (train.grams.T @ dual)
-        return train.grams @ weights + np.float32(settings.length) * gap * (gap.T @ dual)
+    def solve(self, subsets: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of the n-grams (columns, subsets) and of the gap (subsets,), fitted on each subset of the battles.
 
-    residual = targets.astype(np.float32)[:, None] * subsets
-    dual, direction = np.zeros_like(residual), residual.copy()
-    size = (residual**2).sum(axis=0)
-    target_size = _TOLERANCE**2 * size
-    for _ in range(_STEPS):
-        if (size <= target_size).all():
-            break
-        image = subsets * kernel(direction) + np.float32(settings.ridge) * direction
-        step = size / np.maximum((direction * image).sum(axis=0), _SMALLEST)
-        dual += step * direction
-        residual -= step * image
-        new_size = (residual**2).sum(axis=0)
-        direction = residual + new_size / np.maximum(size, _SMALLEST) * direction
-        size = new_size
-    return dual
+        `subsets` (n, subsets) is 1 where a battle is in the subset.
+        """
+        dual = self._dual(subsets, length)
+        return self.squared_idf[:, None] * (self.train.grams.T @ dual), length * (self.train.gap @ dual)
+
+    def _dual(self, subsets: np.ndarray, length: float) -> np.ndarray:
+        """Kernel ridge on several subsets at once, by conjugate gradients: coefficients (n, subsets), 0 elsewhere."""
+        # scikit-learn's Ridge (lsqr) solves five folds of 1,488 battles in 1.2 s of CPU time instead of 1.8 s, with
+        # probabilities that differ by 0.002 at most, but it needs a scaled copy of the matrix and one more for each
+        # subset: 0.8 GB on top of 0.8 GB at 11,904 battles, where this needs nothing.
+        grams, gap = self.train.grams, self.train.gap.astype(np.float32)[:, None]
+
+        def kernel(dual: np.ndarray) -> np.ndarray:
+            weights = self.squared_idf[:, None] * (grams.T @ dual)
+            return grams @ weights + np.float32(length) * gap * (gap.T @ dual)
+
+        residual = self.targets.astype(np.float32)[:, None] * subsets
+        dual, direction = np.zeros_like(residual), residual.copy()
+        size = (residual**2).sum(axis=0)
+        target_size = _TOLERANCE**2 * size
+        for _ in range(_STEPS):
+            if (size <= target_size).all():
+                break
+            image = subsets * kernel(direction) + np.float32(self.penalty) * direction
+            step = size / np.maximum((direction * image).sum(axis=0), _SMALLEST)
+            dual += step * direction
+            residual -= step * image
+            new_size = (residual**2).sum(axis=0)
+            direction = residual + new_size / np.maximum(size, _SMALLEST) * direction
+            size = new_size
+        return dual

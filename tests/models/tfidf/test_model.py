@@ -8,7 +8,7 @@ from battles.schema import WINNERS, labels
 from battles.swap import swap_battles, swap_probabilities
 from models.tfidf import hashing
 from models.tfidf.base_model import open_base
-from models.tfidf.model import Differences, TfidfModel, _solve_ridge, _squared_idf, differences, fit
+from models.tfidf.model import Differences, TfidfModel, _Ridge, _squared_idf, differences, fit
 from models.tfidf.settings import Tfidf
 from tests.features.battles import odd, styled
 
@@ -97,17 +97,29 @@ def test_conjugate_gradients_solve_the_ridge_of_each_subset() -> None:
     rng = np.random.default_rng(2)
     grams = sparse.random(40, 200, density=0.2, format="csr", dtype=np.float32, rng=rng)
     gap = rng.normal(size=40)
-    settings = Tfidf(bits=10, min_battles=1, length=0.5, ridge=0.7)
     seen = Differences(grams, gap, np.zeros((40, 3)))
-    importance, targets = _squared_idf(grams, settings), rng.choice([-1.0, 0, 1], 40)
+    importance, targets = _squared_idf(grams, Tfidf(bits=10, min_battles=1)), rng.choice([-1.0, 0, 1], 40)
     use = (rng.random((40, 2)) < 0.7).astype(np.float32)
-    dual = _solve_ridge(seen, importance, targets, use, settings)
+    weights, gap_weights = _Ridge(seen, importance, targets, 0.7).solve(use, 0.5)
     kernel = (grams.multiply(importance) @ grams.T).toarray() + 0.5 * np.outer(gap, gap)
     for column in range(2):
         rows = np.flatnonzero(use[:, column])
-        slow = np.linalg.solve(kernel[np.ix_(rows, rows)] + 0.7 * np.eye(len(rows)), targets[rows])
-        np.testing.assert_allclose(dual[rows, column], slow, atol=5e-3)
-        assert (dual[use[:, column] == 0, column] == 0).all()
+        dual = np.zeros(40)
+        dual[rows] = np.linalg.solve(kernel[np.ix_(rows, rows)] + 0.7 * np.eye(len(rows)), targets[rows])
+        np.testing.assert_allclose(weights[:, column], importance * (grams.T @ dual), atol=5e-3)
+        np.testing.assert_allclose(gap_weights[column], 0.5 * gap @ dual, atol=5e-3)
+
+
+def test_the_length_weight_is_chosen_where_it_helps() -> None:
+    battles, _ = styled(500)
+    alone = {length: fit(battles, Tfidf(bits=14, length=length)) for length in (0.0, 0.05)}
+    chosen = fit(battles, Tfidf(bits=14, length=(0.0, 0.05)))
+    np.testing.assert_array_equal(chosen.weights, alone[chosen.length].weights)
+    assert chosen.calibration.values() == alone[chosen.length].calibration.values()
+    # Votes that follow the longer answer alone.
+    lengths = np.array([[len(battle[f"response_{side}"]) for side in "ab"] for _, battle in battles.iterrows()])
+    battles[list(WINNERS)] = np.eye(3, dtype=np.int64)[np.where(lengths[:, 0] > lengths[:, 1], 0, 1)]
+    assert fit(battles, Tfidf(bits=14, length=(0.0, 0.05))).length == 0.05
 
 
 def test_rows_of_ngrams_are_counted_as_in_a_slow_reference() -> None:
