@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from models.stacking.settings import STACK
 from oof.metrics import paired_standard_error
 
 _NAME_WIDTH = 24
 
 
-def spread(losses: Mapping[int, Mapping[str, np.ndarray]], groups: np.ndarray) -> dict[str, dict[str, Any]]:
+def spread(losses: Mapping[int, Mapping[str, np.ndarray]], groups: np.ndarray, stack: str) -> dict[str, dict[str, Any]]:
     """Model → figures of its log loss over splits, the best model first.
 
     losses: seed of the split → model → loss of each battle (n,), in nats, the same battles in the same order in every
     split. groups (n,): battles of one number share a prompt. `splits` are the means of each split, `mean` and
     `deviation` (ddof 1) those over splits. `standard_error` is that of the mean for other battles, of each battle's
-    mean loss over splits, clustered by `groups`; `difference` to the stack likewise, above 0 where the model is worse.
+    mean loss over splits, clustered by `groups`; `difference` to
+    the model `stack` likewise, above 0 where the model is worse.
     """
     first = next(iter(losses.values()))
     means = {name: np.mean([split[name] for split in losses.values()], axis=0) for name in first}
@@ -33,8 +33,8 @@ def spread(losses: Mapping[int, Mapping[str, np.ndarray]], groups: np.ndarray) -
             "mean": float(np.mean(of_splits)),
             "deviation": float(np.std(of_splits, ddof=1)),
             "standard_error": paired_standard_error(means[name], np.zeros(len(groups)), groups),
-            "difference": float((means[name] - means[STACK]).mean()),
-            "difference_standard_error": paired_standard_error(means[name], means[STACK], groups),
+            "difference": float((means[name] - means[stack]).mean()),
+            "difference_standard_error": paired_standard_error(means[name], means[stack], groups),
         }
     return result
 

@@ -18,6 +18,8 @@ from oof.table import Predictions
 from stages.common import stamp
 from stages.input_files import source_hash
 
+# Metadata of the fold table: whether the folds are the given table's own.
+OWN_FOLDS = "own_folds"
 # Sums of some hundred thousand losses in another order.
 TOLERANCE = 1e-9
 

@@ -24,8 +24,7 @@ from report.stack_metrics import wrap
 from stages import remembered
 from stages.common import guarded, stamp
 from stages.remembered import Call
-from stages.run_tables import read_split
-from stages.table import OWN_FOLDS
+from stages.run_tables import OWN_FOLDS, read_split
 from stages.variables import given, split_count
 
 # What a split does not take from its run: it stacks out-of-fold rows only.
@@ -47,7 +46,7 @@ def main() -> None:
         if name != run:
             print(f"splits: {name}, {seed - first + 1} of {count}", flush=True)
             _make(name, variables_of(call, seed))
-    figures = spread(*_losses(runs))
+    figures = spread(*_losses(runs), STACK)
     write_json(paths.splits, {"seeds": list(runs), "models": figures}, sealed=True)
     print(text_table(figures))
     print("\n".join(wrap(_ABOUT.format(first=first, last=first + count - 1))))

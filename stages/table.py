@@ -18,9 +18,7 @@ from oof.feature_leakage import implausible
 from oof.probabilities import without_ties
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
 from stages.input_files import unchanged
-
-# Metadata of the fold table: whether the folds are the given table's own.
-OWN_FOLDS = "own_folds"
+from stages.run_tables import OWN_FOLDS
 
 
 def main() -> None:

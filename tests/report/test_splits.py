@@ -11,7 +11,7 @@ def test_figures_over_splits_are_those_of_a_slow_reference() -> None:
     rng = np.random.default_rng(3)
     groups = rng.integers(0, 20, 60)
     losses = {seed: {"one": rng.gamma(2.0, 0.5, 60), "stack": rng.gamma(2.0, 0.4, 60)} for seed in (4, 5, 6)}
-    figures = spread(losses, groups)
+    figures = spread(losses, groups, "stack")
     for name in ("one", "stack"):
         of_splits = [sum(losses[seed][name]) / 60 for seed in losses]
         mean = sum(of_splits) / 3
@@ -28,7 +28,7 @@ def test_the_best_model_stands_first_and_no_line_is_longer_than_a_terminal() -> 
     rng = np.random.default_rng(3)
     names = ("a" * 200, "stack", "second")
     losses = {seed: {name: rng.gamma(2.0, 0.5, 40) for name in names} for seed in range(2)}
-    lines = text_table(spread(losses, np.arange(40))).splitlines()
+    lines = text_table(spread(losses, np.arange(40), "stack")).splitlines()
     values = [float(line.split()[1]) for line in lines[1:]]
     assert values == sorted(values)
     assert max(map(len, lines)) <= 120
