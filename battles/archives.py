@@ -3,7 +3,7 @@
 import gzip
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Protocol, cast
@@ -45,6 +45,24 @@ class _Unpacked(io.RawIOBase):
         return len(data)
 
 
+class _Counted(io.FileIO):
+    """A file that tells how many of its bytes have been read."""
+
+    def __init__(self, path: Path, count: Callable[[int], None]) -> None:
+        super().__init__(path)
+        self._tell = count
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # as above
+        size = super().readinto(buffer)
+        self._tell(size or 0)
+        return size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size)
+        self._tell(len(data))
+        return data
+
+
 def inner_name(path: Path) -> str:
     """The name of the file itself or, of an archive, that of the file inside. Raises BadInput as `only_member` does."""
     suffix = path.suffix.lower()
@@ -57,18 +75,20 @@ def inner_name(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a text file, unpacked. Raises BadInput for UTF-16, UTF-32 and what unpacks beyond the limits."""
+def opened(path: Path, count: Callable[[int], None] = lambda size: None) -> Iterator[IO[bytes]]:
+    """The bytes of a text file, unpacked; `count` is told how many bytes of the file itself were read.
+
+    Raises BadInput for UTF-16, UTF-32 and what unpacks beyond the limits.
+    """
     suffix = path.suffix.lower()
     with ExitStack() as stack:
+        file_itself = stack.enter_context(_Counted(path, count))
+        raw: io.RawIOBase = file_itself
         if suffix == ".gz":
-            packed: _Source = stack.enter_context(gzip.open(path))
+            raw = _Unpacked(path, stack.enter_context(gzip.GzipFile(fileobj=file_itself)))
         elif suffix == ".zip":
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            packed = stack.enter_context(archive.open(_only_member(path, archive)))
-        else:
-            packed = stack.enter_context(path.open("rb", buffering=0))
-        raw: io.RawIOBase = packed if isinstance(packed, io.FileIO) else _Unpacked(path, packed)
+            archive = stack.enter_context(zipfile.ZipFile(file_itself))
+            raw = _Unpacked(path, stack.enter_context(archive.open(_only_member(path, archive))))
         file = stack.enter_context(io.BufferedReader(raw, _BUFFER_BYTES))
         # Without a byte order mark, a header in ASCII characters shows itself by the zero bytes between them.
         start = file.peek(4)[:4]

@@ -16,10 +16,13 @@ from tqdm import tqdm
 from battles.processes import PARENTS
 
 LINE_EVERY_SECONDS = 20.0
+# What takes less needs no word in a log.
+SHORT_SECONDS = 5.0
 # Seconds between two looks at what other processes have counted.
 LOOK_EVERY_SECONDS = 0.5
 
 
+_SHARE_ALONE = "{l_bar}{bar}| [{elapsed}<{remaining}{postfix}]"
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -28,16 +31,20 @@ class Progress:
 
     On a terminal it is a tqdm bar. Elsewhere it prints a line every 20 seconds and one at the end, each with the share
     done and the time left, so that a log stays readable. Of the steps that one call of make runs side by side, one has
-    the bar and the others print lines, as two bars would write on one line of the terminal.
+    the bar and the others print lines, as two bars would write on one line of the terminal. Units that are
+    `weights` of the work mean nothing to a reader: the bar then shows the share alone, and short work ends without a
+    line.
     """
 
-    def __init__(self, title: str, total: int, silent: bool = False) -> None:
+    def __init__(self, title: str, total: int, silent: bool = False, weights: bool = False) -> None:
         self._title, self._total, self._done, self._silent = title, total, 0, silent
+        self._worth_a_line = SHORT_SECONDS if weights else 0.0
         self._began = self._printed = time.monotonic()
         self._note = ""
         self._terminal = sys.stderr.isatty() and not silent
         self._owned = _own_the_bar() if self._terminal else None
-        self._bar = tqdm(total=total, desc=title, leave=False) if self._owned is not None else None
+        shown = _SHARE_ALONE if weights else None
+        self._bar = tqdm(total=total, desc=title, leave=False, bar_format=shown) if self._owned is not None else None
 
     def __enter__(self) -> Self:
         return self
@@ -72,8 +79,9 @@ class Progress:
             self._bar.close()
         if self._owned is not None:
             os.close(self._owned)
-        if kind is None:
-            self._print(f"done in {time.monotonic() - self._began:.1f} s")
+        took = time.monotonic() - self._began
+        if kind is None and took >= self._worth_a_line:
+            self._print(f"done in {took:.1f} s")
 
     def _print(self, text: str) -> None:
         if self._silent:

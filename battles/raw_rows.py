@@ -39,6 +39,8 @@ _BATCH_ROWS = 2048
 Row = dict[str, Any]
 # Gets the names of a file's columns before any row is read; returns those to read, or refuses them (BadInput).
 Select = Callable[[Sequence[str]], Sequence[str]]
+# Is told how many bytes of a file were read since the last call.
+Count = Callable[[int], None]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -61,13 +63,13 @@ def _is_table(name: str) -> bool:
     return suffix in _KINDS and not name.startswith(".")
 
 
-def raw_rows(path: Path, select: Select) -> Iterator[Row]:
+def raw_rows(path: Path, select: Select, count: Count = lambda size: None) -> Iterator[Row]:
     """The raw rows of a file of any known kind. Raises BadInput for what cannot be read as that kind."""
     if path.stat().st_size == 0:
         raise BadInput(f"{path}: the file is empty; give a file with a header and at least one row")
     try:
         read = {"csv": _csv_rows, "jsonl": _jsonl_rows, "parquet": _parquet_rows}[_kind(path)]
-        yield from read(path, select)
+        yield from read(path, select, count)
     except _DAMAGED as error:
         raise BadInput(f"{path}: damaged or cut off ({str(error)[:160]}); copy or download it again") from None
     except OSError as error:
@@ -86,9 +88,9 @@ def _kind(path: Path) -> str:
     return kind
 
 
-def _csv_rows(path: Path, select: Select) -> Iterator[Row]:
+def _csv_rows(path: Path, select: Select, count: Count) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # the default of 128 kB is smaller than some responses
-    with opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
+    with opened(path, count) as file, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
         reader = csv.reader(text, strict=True)
         number = 0
         try:
@@ -126,9 +128,9 @@ def _refuse_not_utf8(path: Path, number: int, header: Sequence[str], fields: Seq
             )
 
 
-def _jsonl_rows(path: Path, select: Select) -> Iterator[Row]:
+def _jsonl_rows(path: Path, select: Select, count: Count) -> Iterator[Row]:
     number = 0
-    with opened(path) as file:
+    with opened(path, count) as file:
         # Bytes end a line at \n only; text would end it at U+2028 and its like too.
         for line in file:
             if not line.strip(b"\xef\xbb\xbf \t\r\n"):
@@ -149,15 +151,16 @@ def _jsonl_rows(path: Path, select: Select) -> Iterator[Row]:
             yield row
 
 
-def _parquet_rows(path: Path, select: Select) -> Iterator[Row]:
+def _parquet_rows(path: Path, select: Select, count: Count) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             wanted = list(select(names))
-            first = 1
+            first, size = 1, path.stat().st_size / max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
                 yield from _batch_rows(path, batch, first)
                 first += batch.num_rows
+                count(round(batch.num_rows * size))
     except (pa.ArrowException, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise BadInput(f"{path}: not a readable Parquet file ({line[:160]}); write it again") from None

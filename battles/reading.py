@@ -20,23 +20,25 @@ from battles.checks import (
 )
 from battles.errors import BadInput, shown
 from battles.formats import AUTO, Format, check_name, find, missing
-from battles.raw_rows import Row, files_of, raw_rows
+from battles.raw_rows import Count, Row, files_of, raw_rows
 from battles.schema import ID, MODELS, TEXTS, WINNERS
 
 
-def read_battles(path: str | Path, voted: bool, soft: bool = False, format: str = AUTO) -> pd.DataFrame:
+def read_battles(
+    path: str | Path, voted: bool, soft: bool = False, format: str = AUTO, count: Count = lambda size: None
+) -> pd.DataFrame:
     """The battles table (`battles.schema`) of a user's file, or of a folder of files, in their order.
 
     `voted` asks for a training file; with `soft` its winners may be probabilities (float64). A test file needs ids and
     texts; its model names are kept when it has both columns, its winners are never read. Other columns are dropped.
-    `format` is a name of `battles.formats`. Texts are kept exactly; ids are kept as text. Raises BadInput, in one line
-    that names file, row (the first battle is row 1), id, column, value and fix, for anything that is not a valid
-    battle.
+    `format` is a name of `battles.formats`. Texts are kept exactly; ids are kept as text. `count` is told of the bytes
+    that were read. Raises BadInput, in one line that names file, row (the first battle is row 1), id, column, value and
+    fix, for anything that is not a valid battle.
     """
     check_name(format)
     table = _Table(voted, soft, format)
     for file in files_of(Path(path)):
-        table.add(str(file), raw_rows(file, table.select(str(file))))
+        table.add(str(file), raw_rows(file, table.select(str(file)), count))
     return table.finished(str(path))
 
 

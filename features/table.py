@@ -6,7 +6,7 @@ response gives two columns that change places (`_a`, `_b`) and their difference,
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +39,11 @@ _PAIR = (*position.PROMPT, *similarity.PAIR, *position.PLACE)
 _LOGGED_PAIR = [name in position.PROMPT for name in _PAIR]
 
 Cells = tuple[str, str, str]
+# Gets the units of work that were done since the last call.
+Count = Callable[[int], None]
+# Units of work of one battle, by the time that they take: all measures, the words of its responses, and, of a training
+# battle, its ratings.
+MEASURED, WORDS, RATED = 14, 3, 3
 
 
 @lru_cache(maxsize=24)
@@ -120,7 +125,13 @@ def side_columns(name: str, a: np.ndarray, b: np.ndarray, swap: dict[str, str]) 
     return {f"{name}_a": a, f"{name}_b": b, f"{name}_diff": a - b}
 
 
-def handcrafted(battles: pd.DataFrame, jobs: int | None = 1) -> tuple[pd.DataFrame, dict[str, str]]:
+def nobody(units: int) -> None:
+    """A count that nobody asked for."""
+
+
+def handcrafted(
+    battles: pd.DataFrame, jobs: int | None = 1, count: Count = nobody
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """The columns that need no votes: length, verbosity, position, similarity.
 
     Takes a battles table; returns a table with its `id` and float32 columns in the same row order (fresh index), and
@@ -135,6 +146,7 @@ def handcrafted(battles: pd.DataFrame, jobs: int | None = 1) -> tuple[pd.DataFra
     # Put in place as they come: all parts beside the whole would take twice the memory.
     for number, part in enumerate(run(delayed(_measure)(rows) for rows in _chunks(battles, order))):
         measured[order[number * _CHUNK : (number + 1) * _CHUNK]] = part
+        count(MEASURED * len(part))
     columns, swap = _assemble(measured)
     return pd.DataFrame({ID: battles[ID].to_numpy(), **columns}), swap
 
@@ -149,10 +161,16 @@ class FeatureModel:
     settings: Features
     regression: StyleRegression
 
-    def columns(self, battles: pd.DataFrame, jobs: int | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
-        """All columns of a battles table, style → strength included, and their swap declarations."""
-        features, swap = handcrafted(battles, jobs)
+    def columns(
+        self, battles: pd.DataFrame, jobs: int | None = None, count: Count = nobody
+    ) -> tuple[pd.DataFrame, dict[str, str]]:
+        """All columns of a battles table, style → strength included, and their swap declarations.
+
+        `count` gets MEASURED + WORDS units of work for each battle.
+        """
+        features, swap = handcrafted(battles, jobs, count)
         sides = strength.sides(battles, features, swap, self.settings, workers(len(battles), jobs))
+        count(WORDS * len(battles))
         return _with_strength(features, self.regression.predict_battles(sides), swap), swap
 
     def save(self, folder: Path) -> None:
@@ -187,18 +205,23 @@ class FittedFeatures(NamedTuple):
     model: FeatureModel
 
 
-def fit(train: pd.DataFrame, folds: pd.DataFrame, settings: Features, jobs: int | None = None) -> FittedFeatures:
+def fit(
+    train: pd.DataFrame, folds: pd.DataFrame, settings: Features, jobs: int | None = None, count: Count = nobody
+) -> FittedFeatures:
     """All columns of the training battles, and what makes those of others.
 
     `folds` is the fold table in the row order of `train`. Strength columns of a training battle are learnt from the
-    votes of the other folds, those that the model makes from all of them. Raises ValueError for folds of other battles.
+    votes of the other folds, those that the model makes from all of them. `count` gets MEASURED + WORDS + RATED units
+    of work for each battle. Raises ValueError for folds of other battles.
     """
     if folds[ID].tolist() != train[ID].tolist():
         raise ValueError("folds: not the fold table of these training battles; make both with the prepare step")
-    features, swap = handcrafted(train, jobs)
+    features, swap = handcrafted(train, jobs, count)
     sides = strength.sides(train, features, swap, settings, workers(len(train), jobs))
+    count(WORDS * len(train))
     numbers = folds["fold"].to_numpy()
     rated, nested, regression = strength.ratings(train, numbers, sides, settings)
+    count(RATED * len(train))
     parts = []
     for fold, rating in zip(np.unique(numbers), nested, strict=True):
         rest = numbers != fold

@@ -5,12 +5,21 @@ from typing import Any
 
 from battles.files import write_json, write_text
 from oof.table import STACK
-from report import card, sections_battles, sections_run, sections_scores, sections_where, sections_why
+from report import (
+    card,
+    sections_battles,
+    sections_learning,
+    sections_run,
+    sections_scores,
+    sections_where,
+    sections_why,
+)
 from report.alerts import alerts
 from report.browser import choose
 from report.findings import Findings, find, to_json
 from report.gallery import Gallery
 from report.inputs import Extras, Inputs
+from report.learning import by_share
 from report.page import Section, page
 from report.style import styled
 from report.why import by_family, by_input
@@ -52,6 +61,8 @@ def _sections(inputs: Inputs, findings: Findings, extras: Extras, gallery: Galle
         sections.append(sections_where.verbosity(findings, gallery))
     if inputs.curves:
         sections.append(sections_scores.training(inputs, findings, extras, gallery))
+    if extras.learning:
+        sections.append(sections_learning.learning(findings, extras, gallery))
     sections.append(sections_battles.battles(inputs, findings, gallery))
     if findings.named:
         sections.append(sections_battles.models(findings, gallery))
@@ -76,6 +87,11 @@ def _of_extras(inputs: Inputs, extras: Extras) -> dict[str, Any]:
             "inputs": by_input(why, bases).to_dict("records"),
             "base_weights": {name: dict(weights) for name, weights in why.weights.items()},
         },
+        "learning": [
+            {"draws": one.curve.draws, "scored": len(one.curve.rows), "fixed": one.fixed}
+            | {"models": {model: [point._asdict() for point in points] for model, points in by_share(one).items()}}
+            for one in extras.learning
+        ],
         "drift": None
         if drift is None
         else {"auc": drift.auc, "chance": drift.chance, "columns": drift.columns.to_dict("records")},

@@ -48,11 +48,13 @@ def dots(
     return figure
 
 
-def histogram(edges: Sequence[float], counts: Sequence[int], ticks: Sequence[tuple[float, str]], what: str) -> Figure:
-    """Counts between edges, on an axis with ticks (place, label)."""
+def histogram(
+    edges: Sequence[float], counts: Sequence[int], ticks: Sequence[tuple[float, str]], what: str, counted: str
+) -> Figure:
+    """Counts, of what `counted` names, between edges, on an axis with ticks (place, label)."""
     figure, axes = panel(2.0, WIDTH)
     axes.stairs(counts, edges, fill=True, color=ACCENT)
     axes.set_xticks([place for place, _ in ticks], [label for _, label in ticks])
     axes.set_xlabel(what, loc="right")
-    axes.set_ylabel("battles")
+    axes.set_ylabel(counted)
     return figure

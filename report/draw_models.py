@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from report.learning import Point
 from report.style import (
     ACCENT,
     CLASS_COLOURS,
@@ -158,3 +159,32 @@ def verbosity(table: pd.DataFrame) -> Figure:
 
 def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < 1.995 else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def learning(models: Mapping[str, Sequence[Point]], prior: float) -> Figure:
+    """Log loss by the number of battles learnt from, one line a model.
+
+    Bars: 95 % of the difference to all battles, which is known better than the losses themselves.
+    """
+    figure, axes = panel(2.5)
+    for number, (model, points) in enumerate(models.items()):
+        axes.errorbar(
+            [point.battles for point in points],
+            [point.log_loss for point in points],
+            yerr=[1.96 * point.change_error for point in points],
+            color=CLASS_COLOURS[number % len(CLASS_COLOURS)],
+            marker="o",
+            markersize=4,
+            capsize=2,
+            linewidth=1.3,
+            label=shortened(model),
+        )
+    axes.axhline(prior, color=INK, linewidth=0.8, linestyle="--", label="vote frequencies")
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    battles = sorted({point.battles for points in models.values() for point in points})
+    axes.set_xticks(battles, [f"{count:,}" for count in battles])
+    axes.set(xlabel="battles learnt from")
+    axes.set_ylabel("log loss, nats")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=1, fontsize="small")
+    return figure

@@ -15,6 +15,7 @@ from battles.paths import RunPaths
 from battles.schema import ID, MODELS, TEXTS, WINNERS
 from features.drift import Drift
 from oof import table
+from oof.learning_curve import LearningCurve
 from oof.table import STACK, Predictions
 
 CURVE = ("step", "loss", "valid_log_loss")
@@ -60,6 +61,15 @@ class StudyTrials:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """A learning curve; groups (m,): prompts of the scored battles. fixed: in words, what it fits and holds fixed."""
+
+    curve: LearningCurve
+    groups: np.ndarray
+    fixed: str
+
+
+@dataclass(frozen=True)
 class Extras:
     """What a report tells beside the tables of a run; each may be missing, and the page says so.
 
@@ -76,6 +86,7 @@ class Extras:
     dots: Mapping[str, int] = field(default_factory=dict)
     explanation: Explanation | None = None
     studies: Sequence[StudyTrials] = ()
+    learning: Sequence[Learning] = ()
     drift: Drift | None = None
     test_battles: int = 0
     with_texts: bool = True

@@ -44,7 +44,10 @@ def battles(inputs: Inputs, findings: Findings, gallery: Gallery) -> Section:
         rows = [[name, *(f"{value:,.0f}" for value in values)] for name, values in profile.lengths.items()]
         parts.append(Table(head, rows))
         parts.append(
-            Words("Half of all texts are shorter than the figure under 50%. A script is no language: Latin is many.")
+            Words(
+                "Half of all texts are shorter than the figure under 50%."
+                + (" A script is no language: Latin is many." if len(profile.scripts) > 1 else "")
+            )
         )
     return Section("set", "The battles", parts)
 
@@ -53,7 +56,9 @@ def _lengths(inputs: Inputs, gallery: Gallery) -> Image:
     logs = inputs.lengths.ravel() / math.log(10)
     counts, edges = np.histogram(logs, bins=40, range=(0, max(1.0, float(logs.max()))))
     ticks = [(float(power), f"{10**power:,}") for power in range(int(edges[-1]) + 1)]
-    figure = charts.histogram(edges.tolist(), counts.tolist(), ticks, "characters of a response (logarithmic)")
+    figure = charts.histogram(
+        edges.tolist(), counts.tolist(), ticks, "characters of a response (logarithmic)", "responses"
+    )
     return gallery.add("lengths", figure, "Histogram of the responses' lengths", "Length of the responses")
 
 

@@ -118,6 +118,8 @@ def missing(inputs: Inputs, findings: Findings, extras: Extras) -> list[str]:
         lines.append("Ratings: fewer than two models have enough battles against each other.")
     if not inputs.curves:
         lines.append("Training curves: no base of this run is trained in steps.")
+    if not extras.learning:
+        lines.append("Learning curves: the bases cover a single fold, and there is nothing to fit again.")
     if extras.explanation is None:
         lines.append("Contributions to the predictions: the saved stacker was not read.")
     if not extras.studies:

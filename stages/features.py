@@ -5,9 +5,10 @@ from typing import Any
 from battles.files import read_metadata, table_hash, write_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
+from battles.progress import Progress
 from features.drift import drift
 from features.settings import Features
-from features.table import fit
+from features.table import MEASURED, RATED, WORDS, fit
 from stages.common import guarded, has_test, parser, section
 from stages.run_tables import read_split, read_unvoted
 
@@ -30,12 +31,16 @@ def main() -> None:
         path_of_test.touch()  # made together with those of the training battles
         return
 
-    made = fit(train, folds, settings)
-    if test is not None:
-        features_test = made.model.columns(test)[0]
-        write_table(path_of_test, features_test, {"swap": made.swap, **of_test})
-        if (found := drift(made.table, features_test)) is not None and found.noticeable:
-            print(f"features: warning: {found.words()}")
+    work = (MEASURED + WORDS + RATED) * len(train) + (MEASURED + WORDS) * (0 if test is None else len(test))
+    found = None
+    with Progress("features", work, weights=True) as progress:
+        made = fit(train, folds, settings, count=progress.advance)
+        if test is not None:
+            features_test = made.model.columns(test, count=progress.advance)[0]
+            write_table(path_of_test, features_test, {"swap": made.swap, **of_test})
+            found = drift(made.table, features_test)
+    if found is not None and found.noticeable:
+        print(f"features: warning: {found.words()}")
     if not given.test:
         made.model.save(paths.feature_model)
         write_table(paths.nested_features, made.nested, depends_on)

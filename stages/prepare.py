@@ -1,5 +1,9 @@
 """Checks the battles of the user or of the embedded sample, and splits the voted ones: `python -m stages.prepare`."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +11,8 @@ from battles.files import read_table, write_table
 from battles.folds import fold_hash, make_folds
 from battles.formats import AUTO
 from battles.paths import RunPaths
+from battles.progress import Progress
+from battles.raw_rows import files_of
 from battles.reading import read_battles
 from battles.schema import ID, TEXTS, WINNERS, labels, turns
 from battles.settings import Prepare
@@ -17,6 +23,8 @@ from stages.input_files import source_hash, unchanged
 # The standard error of the log loss of so many battles is about 0.04, of the size of what a model gains over the shares
 # of the votes.
 MIN_BATTLES = 200
+# How many times as long as reading the battles it takes to split them: mostly the search for folds of equal votes.
+_SPLIT = 3
 NO_TIES = "classes: two, as no voted battle is a tie; the probability of a tie is 0 (else set prepare.ties=true)"
 
 
@@ -32,8 +40,8 @@ def main() -> None:
 
 def _prepare_test(run: str) -> None:
     source = stamp(run, "test")["test"]
-    with unchanged("TEST", source):
-        test = read_battles(source["path"], voted=False, format=source.get("format", AUTO))
+    with unchanged("TEST", source), _progress("test", source, 1) as progress:
+        test = read_battles(source["path"], voted=False, format=source.get("format", AUTO), count=progress.advance)
     path = RunPaths(run).test_battles
     write_table(path, test, {"source_sha256": source_hash(source)})
     print(f"test: {_described(test)}")
@@ -44,9 +52,9 @@ def _prepare_train(run: str) -> None:
     inputs, paths = stamp(run, "inputs"), RunPaths(run)
     # The split is made before anything is written.
     source = inputs["train"]
-    with unchanged("TRAIN", source):
-        train = read_battles(source["path"], voted=True, format=source.get("format", AUTO))
-    folds = make_folds(train, settings.folds, settings.seed)
+    with unchanged("TRAIN", source), _progress("prepare", source, 1 + _SPLIT) as progress:
+        train = read_battles(source["path"], voted=True, format=source.get("format", AUTO), count=progress.advance)
+        folds = make_folds(train, settings.folds, settings.seed)
     ties = can_tie(labels(train), settings.ties)
     test_ids = read_table(paths.test_battles, columns=[ID])[ID] if has_test(run) else None
 
@@ -54,6 +62,14 @@ def _prepare_train(run: str) -> None:
     write_table(paths.train_battles, train, split)
     write_table(paths.folds, folds, split | settings.model_dump() | {"ties": ties})
     print("\n".join([_summary(train, test_ids, folds), *_warnings(train, ties)]))
+
+
+def _progress(title: str, source: Mapping[str, Any], times: int) -> Progress:
+    """Of work that takes so many times as long as reading the source; counted in its bytes."""
+    path = Path(source["path"])
+    # What is not there, or no table, is refused when it is read.
+    size = sum(file.stat().st_size for file in files_of(path)) if path.exists() else 0
+    return Progress(title, times * size, weights=True)
 
 
 def _summary(train: pd.DataFrame, test_ids: pd.Series | None, folds: pd.DataFrame) -> str:

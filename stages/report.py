@@ -9,25 +9,28 @@ from report.build import build
 from report.inputs import Extras, read
 from stages import report_extras
 from stages.common import guarded, run_argument, stamp
+from stages.learning import measured, plans
 from stages.variables import given
 
-# What takes its time: reading, explaining, studies, drift, figures.
-STEPS = 5
+# What takes its time, in percent of a run of a few thousand battles.
+READ, WHY, LEARNING, DRIFT, DRAWN = 5, 10, 45, 10, 30
 
 
 def main() -> None:
     run = run_argument(__doc__)
     paths = RunPaths(run)
     names: list[str] = stamp(run, "run")["bases"]
-    with Progress(f"report of {run}", STEPS) as progress:
+    with Progress(f"report of {run}", READ + WHY + LEARNING + DRIFT + DRAWN) as progress:
         inputs = read(paths, names)
-        progress.advance(1, "why: contributions of the stacker's inputs")
-        why = report_extras.explanation(inputs, choose(inputs), names)
-        progress.advance(1, "studies")
+        progress.advance(READ, "why: contributions of the stacker's inputs")
+        training = report_extras.training_inputs(inputs, names)
+        why = report_extras.explanation(inputs, training, choose(inputs))
+        progress.advance(WHY, "learning curves")
+        curves = [*measured(plans(run, training, names), LEARNING, progress.advance)]
+        progress.advance(0, "studies; test battles against training battles")
         studies = report_extras.studies(run, given("STORAGE"))
-        progress.advance(1, "test battles against training battles")
         drift, test_battles = report_extras.test_drift(paths)
-        progress.advance(1, "intervals, ratings, figures")
+        progress.advance(DRIFT, "intervals, ratings, figures")
         settings = report_extras.settings(run, names)
         bases = {name: settings.get(name, {}) for name in names}
         extras = Extras(
@@ -39,12 +42,13 @@ def main() -> None:
             dots={name: base["eval_battles"] for name, base in bases.items() if "eval_battles" in base},
             explanation=why,
             studies=studies,
+            learning=curves,
             drift=drift,
             test_battles=test_battles,
             with_texts=stamp(run, "report")["texts"],
         )
         findings = build(inputs, paths.report, extras)
-        progress.advance(1, "written")
+        progress.advance(DRAWN, "written")
     print(f"report: {paths.page} on {findings.scored:,} of {findings.battles:,} voted battles; model card beside it")
     print(f"open {paths.page.resolve().as_uri()}")
 

@@ -15,25 +15,31 @@ from features.drift import Drift, drift
 from models.stacking import inputs as stack_inputs
 from models.stacking import journal, serialization
 from models.stacking.contributions import base_weights, contributions
+from models.stacking.inputs import TrainingInputs
 from models.stacking.study_trials import read_trials
 from oof.probabilities import softmax
 from report.inputs import Explanation, Inputs, StudyTrials
 from stages.common import stamp
 from stages.config import STAGES
-from stages.run_tables import has_ties
+from stages.run_tables import has_ties, nested_rows
 
 # Battles drawn at random that stand for all in what the stacker's inputs contribute: trees take long to explain.
 SAMPLED = 500
 _SEED = 1
 
 
-def explanation(inputs: Inputs, chosen: Mapping[str, np.ndarray], names: list[str]) -> Explanation:
-    """Why the shipped stacker predicts what it does, of the chosen battles and of a random sample."""
+def training_inputs(inputs: Inputs, names: list[str]) -> TrainingInputs:
+    """What the stacker learnt from, nested rows included."""
     paths = inputs.paths
     bases = {name: paths.predictions(name) for name in names}
-    votes = labels(inputs.battles)
-    training = stack_inputs.training_inputs(bases, paths.train_features, inputs.folds, votes, has_ties(paths.name))
-    model = serialization.load(paths.stack)
+    pairs = nested_rows(paths, stamp(paths.name, "run")["clean"], inputs.folds)
+    votes, ties = labels(inputs.battles), has_ties(paths.name)
+    return stack_inputs.training_inputs(bases, paths.train_features, inputs.folds, votes, ties, pairs)
+
+
+def explanation(inputs: Inputs, training: TrainingInputs, chosen: Mapping[str, np.ndarray]) -> Explanation:
+    """Why the shipped stacker predicts what it does, of the chosen battles and of a random sample."""
+    model = serialization.load(inputs.paths.stack)
     places = np.flatnonzero(training.covered)
     drawn = np.sort(np.random.default_rng(_SEED).permutation(places)[:SAMPLED])
     rows = np.unique(np.concatenate([drawn, *chosen.values()]))

@@ -11,6 +11,7 @@ from battles.errors import BadInput
 from battles.files import read_json, read_metadata, read_table
 from battles.folds import fold_hash
 from battles.paths import RunPaths
+from models.stacking.inputs import NestedRows
 from models.stacking.settings import STACK
 from oof.metrics import log_loss
 from oof.probabilities import without_ties
@@ -77,6 +78,16 @@ def check_base_tables(run: str, names: list[str], folds: str, test: bool) -> Non
     tables = {name: of_base(name) for name in names} | {"features": paths.features / f"{kind}.parquet"}
     for name, path in tables.items():
         check_origin(path, {"params_hash": stamp(run, name)["hash"], "fold_hash": folds})
+
+
+def nested_rows(paths: RunPaths, clean: list[str] | None, folds: pd.DataFrame) -> NestedRows | None:
+    """What the stacker learns from outside of each fold, where some base has it."""
+    if clean is None:
+        return None
+    tables = {name: paths.pairs(name) for name in clean}
+    for name, path in {**tables, "features": paths.nested_features}.items():
+        check_origin(path, {"params_hash": stamp(paths.name, name)["hash"], "fold_hash": fold_hash(folds)})
+    return NestedRows.read(tables, paths.nested_features, folds)
 
 
 def read_figures(run: str, table: Predictions, votes: np.ndarray) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from battles.progress import counted
 from battles.schema import labels
 from features.table import FEATURES
 from models.stacking import inputs, journal, serialization, subsets
-from models.stacking.inputs import NestedRows, TrainingInputs
+from models.stacking.inputs import TrainingInputs
 from models.stacking.settings import STACK, Stack, with_workers
 from models.stacking.stacker import Nested, describe, leave_one_out, stack, trial_count
 from models.stacking.studies import check_writers
@@ -23,7 +23,7 @@ from oof.leakage import refuse_suspects
 from oof.metrics import log_loss
 from report.stack_metrics import StackResults, stack_metrics, summary
 from stages.common import code_version, guarded, library_versions, run_argument, section, stamp
-from stages.run_tables import check_base_tables, check_origin, has_ties, read_split
+from stages.run_tables import check_base_tables, has_ties, nested_rows, read_split
 from stages.variables import given
 
 
@@ -40,8 +40,8 @@ def main() -> None:
     check_base_tables(run, names, fold_hash(folds), test=False)
     votes = labels(battles)
     bases = {name: paths.predictions(name) for name in names}
-    nested_rows = _nested_rows(paths, asked["clean"], folds)
-    training = inputs.training_inputs(bases, paths.train_features, folds, votes, has_ties(run), nested_rows)
+    pairs = nested_rows(paths, asked["clean"], folds)
+    training = inputs.training_inputs(bases, paths.train_features, folds, votes, has_ties(run), pairs)
     for line in training.notes():
         print(f"stack: {line}")
     if stamp(run, "inputs")["table"] and not asked["allow_suspect"]:
@@ -79,16 +79,6 @@ def main() -> None:
     }
     table.write(paths.predictions(STACK), folds, {table.MEAN: training.of_all(nested.probabilities[STACK])}, metadata)
     _report(paths, settings, training, nested, seconds)
-
-
-def _nested_rows(paths: RunPaths, clean: list[str] | None, folds: pd.DataFrame) -> NestedRows | None:
-    """What the stacker learns from outside of each fold, where some base has it."""
-    if clean is None:
-        return None
-    tables = {name: paths.pairs(name) for name in clean}
-    for name, path in {**tables, "features": paths.nested_features}.items():
-        check_origin(path, {"params_hash": stamp(paths.name, name)["hash"], "fold_hash": fold_hash(folds)})
-    return NestedRows.read(tables, paths.nested_features, folds)
 
 
 def _of_predictions(paths: RunPaths, names: list[str]) -> dict[str, Any]:

@@ -108,10 +108,9 @@ def _add_linear(candidates: CandidateSet, settings: Stack) -> None:
     candidates.fit("best_base", blend.best_base)
     candidates.fit("equal_blend", lambda meta, _: blend.equal_blend(meta))
     candidates.fit("blend", partial(blend.optimal_blend, symmetric=symmetric))
-    symmetries = (True, False) if settings.symmetric == "auto" else (settings.symmetric,)
     for name in ("regression", "features") if data.meta.has_features else ("regression",):
         features = name == "features"
-        strength = choose_strength(data, features, symmetries, settings.tuning_rows)
+        strength = choose_strength(data, features, settings.symmetries, settings.tuning_rows)
         candidates.fit(name, partial(Regression.fit, strength=strength, features=features))
 
 

@@ -99,7 +99,13 @@ def _lists(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def choose_strength(data: Level1Data, features: bool, symmetries: Sequence[bool], rows: int) -> Strength:
+def choose_strength(
+    data: Level1Data,
+    features: bool,
+    symmetries: Sequence[bool],
+    rows: int,
+    penalties: Sequence[float] = PENALTIES,
+) -> Strength:
     """The strength of the lowest cross-validated log loss.
 
     The penalty is chosen first, for the first of `symmetries` (the values of `Strength.symmetric` that compete); at
@@ -110,8 +116,8 @@ def choose_strength(data: Level1Data, features: bool, symmetries: Sequence[bool]
     compared = leading_folds(data.folds, rows)
     if not len(compared):
         return Strength(symmetric=first)
-    losses = _validate(data, compared, PENALTIES, first, features)
-    best, lowest = Strength(PENALTIES[int(np.argmin(losses))], first), losses.min()
+    losses = _validate(data, compared, penalties, first, features)
+    best, lowest = Strength(penalties[int(np.argmin(losses))], first), losses.min()
     for symmetric in others:
         loss = _validate(data, compared, [best.penalty], symmetric, features)[0]
         if loss < lowest:

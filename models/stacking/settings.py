@@ -105,6 +105,11 @@ class Stack(Section):
         description="LightGBM's threads in each process.",
     )
 
+    @property
+    def symmetries(self) -> tuple[bool, ...]:
+        """The values of `symmetric` that compete, the simplest first."""
+        return (True, False) if self.symmetric == "auto" else (self.symmetric,)
+
     @model_validator(mode="after")
     def _ordered(self) -> "Stack":
         if self.learning_rate[0] > self.learning_rate[1]:

@@ -128,6 +128,16 @@ def fit(battles: pd.DataFrame, settings: Tfidf) -> TfidfModel:
 
 def fit_differences(train: Differences, prompts: Iterable[str], votes: np.ndarray, settings: Tfidf) -> TfidfModel:
     """`fit` for battles whose differences are there already."""
+    return fit_cross_fitted(train, prompts, votes, settings)[0]
+
+
+def fit_cross_fitted(
+    train: Differences, prompts: Iterable[str], votes: np.ndarray, settings: Tfidf
+) -> tuple[TfidfModel, np.ndarray]:
+    """`fit_differences`, and the training battles' probabilities (n, 3), each without its own inner fold.
+
+    Only scale, tie logit and the weight of the lengths have seen the battle's own vote.
+    """
     inner = _inner_folds(prompts, settings)
     squared_idf = _squared_idf(train.grams, settings)
     problem = _Ridge(train, squared_idf, (votes == 0).astype(np.float32) - (votes == 1), settings.ridge)
@@ -138,10 +148,12 @@ def fit_differences(train: Differences, prompts: Iterable[str], votes: np.ndarra
         scores = (train.grams @ weights).astype(np.float64) + np.outer(train.gap, gap_weights)
         held_out = scores[np.arange(len(votes)), inner]
         calibration = Calibration.fit(held_out, train.even, votes)
-        choices.append((log_loss(calibration.probabilities(held_out, train.even), votes), length, calibration))
-    _, length, calibration = min(choices, key=lambda choice: choice[0])
+        probabilities = calibration.probabilities(held_out, train.even)
+        choices.append((log_loss(probabilities, votes), length, calibration, probabilities))
+    _, length, calibration, cross_fitted = min(choices, key=lambda choice: choice[0])
     weights, gap_weights = problem.solve(np.ones((len(votes), 1), dtype=np.float32), length)
-    return TfidfModel(settings, weights[:, 0].astype(np.float64), float(gap_weights[0]), calibration, length)
+    model = TfidfModel(settings, weights[:, 0].astype(np.float64), float(gap_weights[0]), calibration, length)
+    return model, cross_fitted
 
 
 def _inner_folds(prompts: Iterable[str], settings: Tfidf) -> np.ndarray:
