@@ -120,3 +120,17 @@ def test_damaged_archives_end_in_one_line(method: int | str, tmp_path: Path) -> 
 def test_another_compression_under_a_known_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.csv.gz").write_bytes(bz2.compress(BATTLES))
     refused(tmp_path / "b.csv.gz", "damaged or cut off", "again")
+
+
+def test_what_is_counted_is_the_file_itself(tmp_path: Path) -> None:
+    plain = tmp_path / "b.csv"
+    plain.write_bytes(BATTLES)
+    packed = tmp_path / "b.csv.gz"
+    packed.write_bytes(gzip.compress(BATTLES))
+    table = tmp_path / "b.parquet"
+    read_battles(plain, voted=True).to_parquet(table)
+    for path in (plain, packed, table, zipped(tmp_path / "b.zip", {"b.csv": BATTLES})):
+        counted: list[int] = []
+        read_battles(path, voted=True, count=counted.append)
+        # zipfile reads the list at an archive's end before the file, and once more.
+        assert path.stat().st_size * 0.99 <= sum(counted) <= path.stat().st_size + 1000, path.name

@@ -35,6 +35,24 @@ def test_a_log_gets_lines_with_the_share_done_and_the_time_left(
     ]
 
 
+def test_of_weights_short_work_leaves_no_line_and_the_bar_shows_the_share_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for took, lines in ((4.9, []), (5.1, ["work: done in 5.1 s"])):
+        with monkeypatch.context() as patch:
+            seconds = iter([0.0, took, took])
+            patch.setattr(progress.time, "monotonic", lambda times=seconds: next(times))
+            with Progress("work", 10, weights=True) as work:
+                work.advance(10)
+        assert capsys.readouterr().out.splitlines() == lines
+    monkeypatch.setattr(sys, "stderr", _Terminal())
+    with Progress("work", 40_000_000, weights=True) as work:
+        work.advance(10_000_000)
+        assert work._bar is not None
+        assert "25%" in str(work._bar)
+        assert "40000000" not in str(work._bar)
+
+
 def test_of_two_at_once_on_a_terminal_one_has_the_bar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(PARENTS, str(tmp_path))
     monkeypatch.setattr(sys, "stderr", _Terminal())

@@ -9,7 +9,7 @@ import pytest
 from battles.schema import ID
 from battles.swap import swap_battles, swap_columns
 from features.settings import Features
-from features.table import fit, forget, handcrafted
+from features.table import MEASURED, RATED, WORDS, fit, forget, handcrafted
 from tests.features.battles import ODD, odd, styled, table
 
 
@@ -95,3 +95,13 @@ def test_importing_features_needs_neither_torch_nor_transformers() -> None:
     code = "import sys, features.table; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_work_of_every_battle_is_counted() -> None:
+    battles, folds = styled(60)
+    counted: list[int] = []
+    model = fit(battles, folds, Features(), count=counted.append).model
+    assert sum(counted) == (MEASURED + WORDS + RATED) * len(battles)
+    counted.clear()
+    model.columns(battles.head(7), count=counted.append)
+    assert sum(counted) == (MEASURED + WORDS) * 7

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -181,7 +182,7 @@ def test_a_file_that_changes_after_it_was_stamped_is_refused(
     other = generate(SETTINGS.model_copy(update={"seed": 2}))
     changed = getattr(other, file.removesuffix(".csv")).to_csv(index=False).encode()
 
-    def read(path: str, voted: bool, format: str) -> pd.DataFrame:
+    def read(path: str, voted: bool, format: str, count: Callable[[int], None]) -> pd.DataFrame:
         if path == file:
             Path(file).write_bytes(changed)
         battles = read_battles(path, voted, format=format)
