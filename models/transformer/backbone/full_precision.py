@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch.nn.functional import linear
 
 NARROW = (torch.float16, torch.bfloat16)
@@ -56,11 +54,15 @@ def _widened(layer: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _weight(layer: torch.nn.Linear) -> torch.Tensor:
     """The weight of a layer, (outputs, inputs), in fp32."""
-    if isinstance(layer, Linear4bit):
-        return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
-    if isinstance(layer, Linear8bitLt):
-        # bitsandbytes moves both from the weight to its state at the first forward pass.
-        rounded = layer.weight.data if layer.state.CB is None else layer.state.CB
-        scale = layer.weight.SCB if layer.state.SCB is None else layer.state.SCB
-        return rounded.float() * (scale.float() / 127)[:, None]
+    if type(layer).__module__.startswith("bitsandbytes."):  # the library need not be there
+        from bitsandbytes.functional import dequantize_4bit
+        from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+        if isinstance(layer, Linear4bit):
+            return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
+        if isinstance(layer, Linear8bitLt):
+            # bitsandbytes moves both from the weight to its state at the first forward pass.
+            rounded = layer.weight.data if layer.state.CB is None else layer.state.CB
+            scale = layer.weight.SCB if layer.state.SCB is None else layer.state.SCB
+            return rounded.float() * (scale.float() / 127)[:, None]
     return layer.weight.float()

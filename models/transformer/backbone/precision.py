@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from transformers import BitsAndBytesConfig
 
 from battles.errors import BadInput
@@ -75,6 +74,9 @@ def quantised_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]
 
 def quantise(layer: torch.nn.Linear, quantization: str, dtype: torch.dtype, weight: torch.Tensor) -> torch.nn.Module:
     """A layer of the shape of `layer` with this weight, on the weight's device, as quantised loading would make it."""
+    # Not at the top: a machine that only predicts with unquantised models need not have the library.
+    from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+
     sizes, bias = (layer.in_features, layer.out_features), layer.bias is not None
     if quantization == "int8":
         whole = Linear8bitLt(*sizes, bias=bias, has_fp16_weights=False, device="meta")
