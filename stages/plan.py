@@ -33,6 +33,7 @@ def main() -> None:
     from models.transformer.planning import plan
     from models.transformer.planning.description import describe_machine, describe_plans
     from models.transformer.planning.schedule import describe_hours
+    from stages.clock import describe_clock
 
     machine = _machine(given.nproc)
     folds_count = folds["fold"].nunique()
@@ -59,8 +60,10 @@ def main() -> None:
             plans[name] = plan.make(settings, source, learns, rows, machine, pairs=name in taught_clean)
         except BadInput as refusal:
             notes.append(f"{name}: cannot be planned: {refusal}")
-    if variables.given("HOURS") and plans:
-        notes.append(describe_hours(plans, read_hours(variables.given("HOURS")), machine.processes))
+    if variables.given("HOURS"):
+        hours = read_hours(variables.given("HOURS"))
+        notes += [describe_hours(plans, hours, machine.processes)] if plans else []
+        notes.append(describe_clock(run, plans, machine, hours, test))
     print("\n".join([describe_plans(plans, machine), *notes]))
 
 

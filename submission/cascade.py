@@ -9,16 +9,18 @@ models of the other folds. Speeds are measured as batches are read; nothing begi
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from models.stacking.subsets import Losses, Subsets
+from models.stacking.subsets import Subsets
 from oof.crossfit import mean_of_models
 from oof.model_store import Variants
 from oof.table import MEAN, PLAIN, SWAPPED
+from submission.forecast import Gains, Key, Stage, describe, forecast
 
 # Battles read at a time where not all can be: enough that sorting by length leaves little padding.
 CHUNK = 512
@@ -38,10 +40,12 @@ class Reader(Protocol):
     """One saved language model.
 
     tokens (battles,): the lengths of the battles as it reads them. load_seconds: an upper guess, before it was loaded.
+    at_once: batches that it reads at the same time.
     """
 
     tokens: np.ndarray
     load_seconds: float
+    at_once: int
 
     def load(self) -> None:
         """Makes the model ready to read."""
@@ -57,23 +61,6 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Gives its memory back."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Something that can be done next: model `number` of a base reads the battles in one order.
-
-    gain: what it brings, in nats, when it has read all battles; 0 where no out-of-fold row tells.
-    """
-
-    base: str
-    number: int
-    swapped: bool
-    gain: float
-
-    def __str__(self) -> str:
-        model = f"{self.base}, model {self.number + 1}"
-        return f"{model}, swapped order" if self.swapped else model
 
 
 @dataclass
@@ -103,7 +90,7 @@ class Cascade:
     clock: Clock = time.monotonic
     say: Callable[[str], None] = print
     failed: Callable[[str, Exception], None] = lambda stage, error: print(f"{stage}: left out: {error}")
-    _orders: dict[tuple[str, int, bool], np.ndarray] = field(default_factory=dict)
+    _orders: dict[Key, np.ndarray] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
     _failed: set[str] = field(default_factory=set)
     _loaded: tuple[str, int] | None = None
@@ -116,10 +103,13 @@ class Cascade:
         self._publish()
         self.say(self.forecast())
         while (stage := self._next()) is not None:
+            measured = self._measured
             try:
                 read = self._read(stage)
             except Exception as error:  # of the model, of its card, of what the image lacks: the others go on
                 self._failed.add(stage.base)
+                if not np.isfinite(self._orders[stage.key]).any():
+                    del self._orders[stage.key]
                 self.failed(str(stage), error)
                 continue
             if read:
@@ -127,74 +117,47 @@ class Cascade:
             expected = self._expected()
             told = f", expected log loss {expected:.4f}" if math.isfinite(expected) else ""
             self.say(f"{(self.clock() - began) / 60:6.1f} min: {stage}: {read} battles{told}")
+            if not measured and self._next() is not None:
+                self.say(self.forecast())
         self._close()
         return self._current
 
     def forecast(self) -> str:
-        """What is planned, with the minute and the log loss that are expected after each stage."""
-        lines, read = ["expected log loss, by the out-of-fold rows and the seconds that they took:"], set(self._orders)
-        at, loss = self.clock(), self._loss_of(read)
-        lines.append(f"  now: {loss:.4f}")
-        while (stage := self._best(read)) is not None and stage.number == 0:
-            at += self._seconds(stage, self._rows(stage))
-            if at > self.end:
-                lines.append(f"  then as much of {stage} as there is time for")
-                break
-            read.add((stage.base, stage.number, stage.swapped))
-            loss = self._loss_of(read)
-            lines.append(f"  after {max(at - self.clock(), 0) / 60:.1f} min: {loss:.4f} ({stage})")
-        return "\n".join(lines)
+        """What is expected from now on, as a table by minute."""
+        speeds = "seconds as measured here" if self._measured else "seconds as the out-of-fold rows took"
+        stops = forecast(
+            self._gains,
+            self._load_seconds,
+            lambda stage: self._read_seconds(stage, self._rows(stage)),
+            self._left(),
+            self._orders,
+        )
+        return describe(stops, len(self._current), speeds)
 
     # ------------------------------------------------------------ what comes next
+
+    @property
+    def _gains(self) -> Gains:
+        models = {base: len(models) for base, models in self.readers.items() if base not in self._failed}
+        return Gains(self.subsets, models, self.second_order)
 
     def _next(self) -> Stage | None:
         """The stage of the most gain per second of those that can begin; None when there is none."""
         left = self._left()
-        return self._best(set(self._orders), lambda stage: self._seconds(stage, self._rows(stage)[:FEWEST]) < left)
-
-    def _best(
-        self, read: set[tuple[str, int, bool]], possible: Callable[[Stage], bool] = lambda stage: True
-    ) -> Stage | None:
-        return max(
-            (stage for stage in self._stages(read) if stage.base not in self._failed and possible(stage)),
-            # Later models of a base have no known gain: they come last, the quickest first.
-            key=lambda stage: (stage.number == 0, stage.gain / max(self._seconds(stage, self._rows(stage)), 1e-9)),
-            default=None,
+        return self._gains.best(
+            self._orders,
+            lambda stage: self._seconds(stage, self._rows(stage)),
+            lambda stage: self._seconds(stage, self._rows(stage)[:FEWEST]) < left,
         )
-
-    def _stages(self, read: set[tuple[str, int, bool]]) -> list[Stage]:
-        """What is not read yet and may come next, the orders and models of a base in their order."""
-        stages = []
-        for base, models in self.readers.items():
-            for number in range(len(models)):
-                if (base, number, False) not in read:
-                    stages.append(self._stage(base, number, False, read))
-                    break
-                if base in self.second_order and (base, number, True) not in read:
-                    stages.append(self._stage(base, number, True, read))
-                    break
-        return stages
-
-    def _stage(self, base: str, number: int, swapped: bool, read: set[tuple[str, int, bool]]) -> Stage:
-        gain = 0.0 if number else self._loss_of(read) - self._loss_of(read | {(base, number, swapped)})
-        return Stage(base, number, swapped, gain)
-
-    def _loss_of(self, read: set[tuple[str, int, bool]]) -> float:
-        """The out-of-fold log loss when these orders are read of all battles."""
-        late = self.subsets.best([base for base in self.subsets.late if (base, 0, False) in read])
-        losses: Losses = self.subsets.losses[self.subsets.key(late)]
-        both = [base for base in late if (base, 0, True) in read or base not in self.second_order]
-        # Each second order brings its share of what all of them together do.
-        return losses.plain + (losses.both - losses.plain) * (len(both) / len(late) if late else 1.0)
 
     def _expected(self) -> float:
         """The log loss that is expected of what is read now, where only part of the battles is in between."""
         whole = {key for key, values in self._orders.items() if key[1] == 0 and np.isfinite(values).all()}
-        loss = self._loss_of(whole)
+        loss = self._gains.loss(whole)
         for key, values in self._orders.items():
             if key[1] == 0 and key not in whole:
                 share = float(np.isfinite(values).all(axis=1).mean())
-                loss += share * (self._loss_of(whole | {key}) - loss)
+                loss += share * (self._gains.loss(whole | {key}) - loss)
         return loss
 
     # ------------------------------------------------------------ time
@@ -206,25 +169,32 @@ class Cascade:
     def _pace(self, base: str) -> Pace:
         return self._paces.setdefault(base, Pace())
 
+    @property
+    def _measured(self) -> bool:
+        """Whether some base has read battles here."""
+        return any(pace.token is not None for pace in self._paces.values())
+
     def _load_seconds(self, stage: Stage) -> float:
         if self._loaded == (stage.base, stage.number):
             return 0.0
         return self._pace(stage.base).load or self.readers[stage.base][stage.number].load_seconds
 
     def _seconds(self, stage: Stage, rows: np.ndarray) -> float:
-        """Seconds that a stage would take for these battles, from its own pace or scaled from those of others."""
+        """Seconds that a stage would take for these battles, the loading of its model included."""
+        return self._load_seconds(stage) + self._read_seconds(stage, rows)
+
+    def _read_seconds(self, stage: Stage, rows: np.ndarray) -> float:
+        """Seconds to read these battles, from the base's own pace or scaled from those of others."""
         tokens = self.readers[stage.base][stage.number].tokens
         pace = self._pace(stage.base).token
         if pace is not None:
-            return self._load_seconds(stage) + pace * float(tokens[rows].sum())
+            return pace * float(tokens[rows].sum())
         ratios = [
             known.token * float(self.readers[base][0].tokens.mean()) / self.subsets.seconds[base]
             for base, known in self._paces.items()
             if known.token is not None and self.subsets.seconds[base] > 0
         ]
-        return self._load_seconds(stage) + self.subsets.seconds[stage.base] * len(rows) * (
-            float(np.median(ratios)) if ratios else 1.0
-        )
+        return self.subsets.seconds[stage.base] * len(rows) * (float(np.median(ratios)) if ratios else 1.0)
 
     # ------------------------------------------------------------ reading
 
@@ -239,7 +209,7 @@ class Cascade:
         """Reads as many battles as there is time for, and returns their number."""
         reader, rows = self.readers[stage.base][stage.number], self._rows(stage)
         values = np.full((len(reader.tokens), 3), np.nan)
-        self._orders[(stage.base, stage.number, stage.swapped)] = values
+        self._orders[stage.key] = values
         self._load(stage, reader)
         pace = self._pace(stage.base).token
         if pace is None or pace * float(reader.tokens[rows].sum()) * SLACK <= self._left():
@@ -272,11 +242,14 @@ class Cascade:
         read_tokens = np.concatenate([[0], np.cumsum(lengths)])
         began = last = self.clock()
         done, stopped, known = 0, False, self._pace(stage.base)
+        # A batch began when the one before it ended, of those that are read at the same time.
+        ended = deque([began] * reader.at_once, maxlen=reader.at_once)
 
         def advance(battles: int) -> None:
             nonlocal done, last
             now = self.clock()
-            known.batch = max(known.batch, now - last)
+            known.batch = max(known.batch, now - ended[0])
+            ended.append(now)
             done, last = done + battles, now
 
         def stop() -> bool:

@@ -18,6 +18,8 @@ from battles.errors import BadInput
 # The first competition, and its successor of the same columns that is always open. Both take notebooks only.
 COMPETITION = "lmsys-chatbot-arena"
 COMPETITIONS = (COMPETITION, "llm-classification-finetuning")
+# Battles of the hidden test file, by the first competition's page on its data; the file to download has three.
+HIDDEN_ROWS = 25_000
 INSTALL = "python -m pip install kaggle"
 TOKEN = (
     "create one on https://www.kaggle.com/settings/api, then export KAGGLE_API_TOKEN=… or write it to "

@@ -66,6 +66,7 @@ def test_every_base_has_its_figures_or_the_reason_why_not(
     assert "on Tesla T4 (compute capability 7.5) with 16.1 GB, by its data sheet; NPROC=2: times are divided" in said
     assert "none / float16" in said
     assert "of the rate on the card's data sheet" in said
+    assert "expected log loss by minute: not known before the run has a stack (make stack RUN=r)" in said
     assert re.search(r"HOURS=1e-09: \S+ \S+ in all, too long; within it with .*such cards, NPROC=", said)
 
 

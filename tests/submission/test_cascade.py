@@ -41,6 +41,7 @@ class FakeReader:
     clock: FakeClock
     tokens: np.ndarray
     load_seconds: float = 25.0
+    at_once: int = 1
     broken: bool = False
     batch: int = 16
     calls: list[tuple[int, bool]] = field(default_factory=list)
@@ -148,6 +149,11 @@ def run(world: World, limit: float, models: int = 1, broken: str = "", **changes
     return outcome
 
 
+def stages(outcome: Outcome) -> list[str]:
+    """What was done, in its order."""
+    return [line.split("min: ")[1].split(":")[0] for line in outcome.said if "min: " in line]
+
+
 @pytest.fixture(scope="module")
 def by_limit(world: World) -> dict[int, Outcome]:
     return {limit: run(world, limit) for limit in LIMITS}
@@ -176,7 +182,7 @@ def test_with_time_for_all_it_is_the_stack_that_ships(world: World, by_limit: di
 
 
 def test_what_gains_most_per_second_comes_first(by_limit: dict[int, Outcome]) -> None:
-    begun = [line.split("min: ")[1].split(":")[0] for line in by_limit[9 * 3600].said[1:]]
+    begun = stages(by_limit[9 * 3600])
     assert begun[0] == "weak, model 1"
     assert set(begun) == {
         "weak, model 1",
@@ -211,7 +217,7 @@ def test_a_model_that_fails_costs_its_own_rows_only(world: World) -> None:
 
 def test_models_of_further_folds_come_last(world: World) -> None:
     outcome = run(world, 30 * 3600, models=2)
-    begun = [line.split("min: ")[1].split(":")[0] for line in outcome.said[1:]]
+    begun = stages(outcome)
     assert [" 2" in name for name in begun] == [False] * 4 + [True] * 4
     assert all(reader.calls == [(ROWS, False), (ROWS, True)] for pair in outcome.readers.values() for reader in pair)
 
@@ -225,8 +231,18 @@ def test_a_card_that_is_slower_than_it_was_is_noticed(world: World) -> None:
 
 def test_the_forecast_says_the_loss_by_minute(world: World, by_limit: dict[int, Outcome]) -> None:
     losses = world.subsets.losses
-    said = by_limit[9 * 3600].said[0]
-    assert f"now: {losses[''].both:.4f}" in said
-    assert f": {losses['good,weak'].both:.4f} (" in said
-    assert said.count("after ") == 4
-    assert "as much of good, model 1 as there is time for" in by_limit[3600].said[0]
+    first, *later = [text for text in by_limit[9 * 3600].said if text.startswith("expected log loss by minute")]
+    assert "of 1,500 battles, by out-of-fold rows; seconds as the out-of-fold rows took:" in first
+    rows = [line.split(None, 2) for line in first.splitlines()[2:]]
+    assert rows[0] == ["0.0", f"{losses[''].both:.4f}", "without a language model"]
+    assert [what for _, _, what in rows[1:]].count("good, model 1, swapped order") == 1
+    assert len(rows) == 5
+    assert float(rows[-1][1]) == pytest.approx(losses["good,weak"].both, abs=1e-4)
+    # Told once more when a speed is known, and right then about the minutes that are left.
+    (again,) = later
+    assert "seconds as measured here" in again
+    last = float(again.splitlines()[-1].split()[0])
+    took = by_limit[9 * 3600].files[-1][0] - by_limit[9 * 3600].files[1][0]
+    assert last == pytest.approx(took / 60, rel=0.2)
+    assert "good, model 1: " in by_limit[3600].said[0].splitlines()[-1]
+    assert by_limit[3600].said[0].splitlines()[-1].endswith("% of the battles")

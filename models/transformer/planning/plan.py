@@ -77,6 +77,7 @@ class Models:
 @dataclass(frozen=True)
 class Plan:
     """One base's figures; tokens and seconds are of one fold, `seconds` and bytes on disk of all `models` by kind.
+    `stored` are the bytes of the backbone as its owner stores it.
 
     `settings` are resolved for the device, `counts` are the tokens of sampled battles, `small` says that the seconds
     are too few. `fix` are the settings that would make it fit, `spare` those that recompute fewer layers and fit too;
@@ -96,6 +97,7 @@ class Plan:
     predict_seconds: float
     seconds: float
     disk: int
+    stored: int
     download: int
     fits: bool
     spare: str | None
@@ -136,10 +138,12 @@ def token_counts(settings: Transformer, tokenizer: Any, battles: pd.DataFrame) -
 
 def models_of(settings: Transformer, rows: Rows, pairs: bool) -> dict[str, Models]:
     """The models that a base trains: of the wanted folds, of all battles, and with `pairs` those for clean students."""
-    refit = settings.test_from == "refit"
+    by_folds = settings.test_from in ("mean", "best")
     share = rows.train / rows.folds
-    models = {"fold": Models(rows.wanted, rows.train - share + rows.extra, share + (0 if refit else rows.test))}
-    if refit:
+    models = {"fold": Models(rows.wanted, rows.train - share + rows.extra, share + (rows.test if by_folds else 0))}
+    if settings.test_from == "adapters":
+        models["mean of adapters"] = Models(1, 0, rows.test)
+    if settings.test_from == "refit":
         models["refit"] = Models(1, rows.train + rows.extra, rows.test)
     if pairs:
         count = rows.folds * (rows.folds - 1) // 2
@@ -170,6 +174,7 @@ def make(
     fits = memory.total <= spec.usable
     number = sum(one.count for one in models.values())
     shown, orders = _shown(chosen), 2 if chosen.tta == "both" else 1
+    stored = _stored_bytes(model, config)
     return Plan(
         settings=chosen,
         memory=memory,
@@ -184,7 +189,8 @@ def make(
         predict_seconds=time.predicting(fold),
         seconds=time.all(models),
         disk=number * _saved_bytes(chosen, memory, source.tokenizer) + _beside_models(memory, rows, counts.mean()),
-        download=0 if is_local(chosen.backbone) else _stored_bytes(model, config),
+        stored=stored,
+        download=0 if is_local(chosen.backbone) else stored,
         fits=fits,
         spare=suggest_less_checkpointing(chosen, config, spec) if fits else None,
         fix=None if fits else suggest_fitting_settings(chosen, config, spec),

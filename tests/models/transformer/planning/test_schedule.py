@@ -27,7 +27,7 @@ def _plan(hours: float, **changes: object) -> plan.Plan:
     return plan.Plan(
         settings=base, memory=MEMORY, models=models, sampled=4, counts=counts,
         train_tokens=0, predict_tokens=0, pace=pace, small=False, train_seconds=times.training(one),
-        predict_seconds=times.predicting(one), seconds=times.all(models), disk=0, download=0,
+        predict_seconds=times.predicting(one), seconds=times.all(models), disk=0, stored=0, download=0,
         fits=True, spare=None, fix=None,
     )  # fmt: skip
 
