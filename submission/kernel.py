@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,14 @@ from battles.errors import BadInput
 from battles.reading import read_battles
 from battles.schema import CLASSES, ID
 from models.stacking.subsets import FOLDER, Subsets
+from models.transformer.library_warnings import quiet
 from oof.model_store import Variants
 from submission.cascade import Cascade
-from submission.predict import Predictor, limited_threads
+from submission.predict import Predictor
 from submission.readers import open_readers, with_second_order
+from submission.replicas import Engine, Replicas, ThisProcess
 from submission.table import build, write
+from submission.threads import limited_threads
 
 # Where the image mounts competition and data sets.
 INPUT = Path("/kaggle/input")
@@ -42,7 +46,7 @@ def main(bundle: Path) -> None:
     """Predicts as the command line says; what a user can mend ends as one line and exit code 2."""
     given = _arguments()
     try:
-        _predict(bundle, given.input, given.hours)
+        _predict(bundle, given.input, given.hours, given.replicas)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -52,13 +56,16 @@ def _arguments() -> argparse.Namespace:
     arguments = argparse.ArgumentParser(description="Writes submission.csv into the working folder.")
     arguments.add_argument("--input", type=Path, default=INPUT, help=f"folder that holds {TEST}, at any depth")
     arguments.add_argument("--hours", type=float, default=8.5, help="time from now on that must not be passed")
+    arguments.add_argument("--replicas", type=int, default=0, help="processes that read, one a GPU; 0: one for each")
     given = arguments.parse_args()
+    if given.replicas < 0:
+        arguments.error(f"--replicas: {given.replicas} must be 0 or more")
     if not 0 < given.hours < float("inf"):
         arguments.error(f"--hours: {given.hours} must be more than 0")
     return given
 
 
-def _predict(bundle: Path, folder: Path, hours: float) -> None:
+def _predict(bundle: Path, folder: Path, hours: float, replicas: int) -> None:
     began = time.monotonic()
     end = began + 3600 * hours
     path = find_test(folder, bundle)
@@ -77,15 +84,25 @@ def _predict(bundle: Path, folder: Path, hours: float) -> None:
     _install(bundle / "wheels")
     predictor = Predictor(bundle / "run", find_backbones(bundle, folder))
     if predictor.language_models:
-        _predict_under_clock(predictor, battles, publish, end)
+        with _engine(replicas, predictor.threads) as engine:
+            _predict_under_clock(predictor, battles, publish, end, engine)
     else:
         publish(predictor.probabilities(battles))
     watch.cancel()
     print(f"{OUTPUT.resolve()}: {len(ids)} rows after {time.monotonic() - began:.0f} s", flush=True)
 
 
+def _engine(replicas: int, threads: int) -> AbstractContextManager[Engine]:
+    """What reads: this process, or as many as there are cards, or as were asked for."""
+    quiet()
+    import torch
+
+    count = replicas or torch.cuda.device_count()
+    return Replicas(count, threads, partial(print, flush=True)) if count > 1 else nullcontext(ThisProcess())
+
+
 def _predict_under_clock(
-    predictor: Predictor, battles: pd.DataFrame, publish: Callable[[np.ndarray], None], end: float
+    predictor: Predictor, battles: pd.DataFrame, publish: Callable[[np.ndarray], None], end: float, engine: Engine
 ) -> None:
     subsets = Subsets.load(predictor.folder / "stack" / FOLDER)
     publish(np.tile(np.array(subsets.shares), (len(battles), 1)))
@@ -100,7 +117,7 @@ def _predict_under_clock(
             return subsets.probabilities({**variants, **late}, columns, swap, predictor.stack)
 
         publish(combine({}))
-        readers = open_readers(predictor, battles, _say_failed)
+        readers = open_readers(predictor, battles, engine, _say_failed)
         cascade = Cascade(readers, subsets, combine, publish, end, with_second_order(predictor))
         cascade.say, cascade.failed = partial(print, flush=True), _say_failed
         cascade.run()

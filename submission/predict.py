@@ -8,7 +8,6 @@ compute them, one after the other instead of step by step.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from oof.model_store import Variants
 from oof.probabilities import softmax, without_ties
 from oof.saved_models import RECORD, SavedBase, read_record
 from submission.table import build
+from submission.threads import limited_threads
 
 FIX = "run `make stack` for this run again, or copy its folder in models/runs/ whole"
 
@@ -120,23 +120,6 @@ def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for cells in zip(*(frame[name].tolist() for name in frame.columns), strict=True):
         plain = (cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells)
         yield dict(zip(names, plain, strict=True))
-
-
-def limited_threads(threads: int, torch_too: bool) -> AbstractContextManager[Any]:
-    """Has the linear algebra use so many threads as it did in the run's own steps, whose sums it then repeats exactly.
-
-    0 leaves it as it is.
-    """
-    if not threads:
-        return nullcontext()
-    if torch_too:
-        import torch
-
-        torch.set_num_threads(threads)
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(limits=threads)
-    return limits
 
 
 def describe(bases: Mapping[str, SavedBase]) -> str:

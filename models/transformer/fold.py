@@ -131,11 +131,15 @@ def predict_test(context: TestContext, folder: Path, scored: int) -> Variants:
 
 def restore(settings: Transformer, folder: Path, pad: int, device: torch.device) -> tuple[LoadedBase, Readout]:
     """The model that `fit` saved in `folder`, and what makes probabilities of its logits."""
-    base = loading.restore(settings, folder / "model", pad, device)
+    return loading.restore(settings, folder / "model", pad, device), saved_readout(settings, folder)
+
+
+def saved_readout(settings: Transformer, folder: Path) -> Readout:
+    """What makes probabilities of the logits of the model that `fit` saved in `folder`."""
     if settings.objective != "mse":
-        return base, softmax
+        return softmax
     values = json.loads((folder / "model" / CALIBRATION).read_text(encoding="utf-8"))
-    return base, scalar_head.readout(Calibration.of(values))
+    return scalar_head.readout(Calibration.of(values))
 
 
 @dataclass(frozen=True)
