@@ -1,12 +1,12 @@
 """The kinds of base models: the settings of each, and how one is opened. Imports no torch until one is opened."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -18,6 +18,9 @@ from models.tfidf.settings import Tfidf
 from models.transformer.library_warnings import quiet
 from models.transformer.settings import Transformer
 from oof.model_store import FitModel, PredictTest
+
+if TYPE_CHECKING:
+    from models.transformer.data.training_set import TrainingSet
 
 T = TypeVar("T")
 
@@ -83,6 +86,20 @@ def open_base(name: str, settings: Section, data: BaseData) -> tuple[FitModel, P
     assert isinstance(settings, Transformer)
     quiet()
     from models.transformer import base_model as transformer
+
+    return transformer.open_base(name, settings, _training_set(settings, data), data.test, data.paths.base(name))
+
+
+def open_mean(name: str, settings: Transformer, data: BaseData, folds: Sequence[int]) -> FitModel:
+    """The function that makes one model of the finished models of these folds, by the mean of their adapters."""
+    quiet()
+    from models.transformer import base_model as transformer
+
+    training_set = _training_set(settings, data)
+    return transformer.open_mean(name, settings, training_set, data.test, data.paths.base(name), folds)
+
+
+def _training_set(settings: Transformer, data: BaseData) -> "TrainingSet":
     from models.transformer.data.teacher import teacher_probabilities
     from models.transformer.data.training_set import TrainingSet
 
@@ -90,8 +107,7 @@ def open_base(name: str, settings: Section, data: BaseData) -> tuple[FitModel, P
     taught = None
     if settings.teacher is not None:
         taught = teacher_probabilities(data.paths, settings.teacher, data.folds)
-    training_set = TrainingSet.of(data.battles, extra, taught)
-    return transformer.open_base(name, settings, training_set, data.test, data.paths.base(name))
+    return TrainingSet.of(data.battles, extra, taught)
 
 
 def open_saved(name: str, settings: Section, battles: pd.DataFrame, folder: Path) -> PredictTest:

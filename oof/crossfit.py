@@ -10,7 +10,7 @@ from oof.metrics import log_loss
 from oof.model_store import FitModel, FoldResult, Job, ModelStore, PredictTest, Variants
 from oof.table import MEAN
 
-TestFrom = Literal["mean", "best", "refit"]
+TestFrom = Literal["mean", "best", "refit", "adapters"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def select_models(
     """The models whose mean predicts the test battles, and in words which they are.
 
     `mean` takes those of all folds that were run; `best` the one of the least log loss on its own rows' `votes`, class
-    numbers (rows,); `refit` the model of all rows.
+    numbers (rows,); `refit` the model of all rows; `adapters` that of `mean_job`, where it may stand for the folds.
     """
     numbers = folds["fold"].to_numpy()
     jobs = [_fold_job(numbers, fold) for fold in folds_run]
@@ -66,7 +66,17 @@ def select_models(
         losses = [log_loss(store.load(job).valid[MEAN], votes[job.valid_rows]) for job in jobs]
         best = int(np.argmin(losses))
         return [jobs[best]], f"fold {folds_run[best]}"
-    return jobs, f"mean of folds {', '.join(map(str, folds_run))}"
+    run = ", ".join(map(str, folds_run))
+    if test_from == "adapters" and store.is_taken(mean_job(folds, folds_run)):
+        return [mean_job(folds, folds_run)], f"one model with the mean of the adapters of folds {run}"
+    return jobs, f"mean of folds {run}"
+
+
+def mean_job(folds: pd.DataFrame, folds_run: list[int]) -> Job:
+    """The model that is made of those of the finished folds: it learns from no row and scores none."""
+    none = np.empty(0, dtype=np.int64)
+    name = f"adapters-{'-'.join(map(str, folds_run))}"
+    return Job(name, int(folds["fold"].max()) + 2, none, none, name)
 
 
 def predict_test(jobs: list[Job], store: ModelStore, predict: PredictTest) -> Variants:

@@ -32,6 +32,8 @@ from oof.table import VARIANTS, columns
 
 RESUME = "resume"
 RECORD = "fold.json"
+# Of a model that is made of others: whether it may stand for them.
+TAKEN = "taken"
 _FIX = "it is trained again"
 
 Variants = dict[str, np.ndarray]
@@ -132,6 +134,10 @@ class ModelStore:
         record = read_json(place / RECORD, sealed=True)
         valid = _as_variants(read_table(place / "oof.parquet"))
         return FoldResult(valid, None, record["train_seconds"], record["inference_seconds"], record["device"])
+
+    def is_taken(self, job: Job) -> bool:
+        """Whether a finished model that was made of others may stand for them."""
+        return bool(read_json(self.folder / job.name / RECORD, sealed=True)[TAKEN])
 
     def test_once(self, job: Job, predict: PredictTest) -> Variants:
         """The finished model's predictions of the test battles, made with the saved model unless they are there."""

@@ -11,7 +11,7 @@ from battles.schema import labels
 from models.base_kinds import in_step
 from models.transformer.settings import Transformer
 from oof import table
-from oof.crossfit import CrossFit, crossfit, select_models
+from oof.crossfit import CrossFit, crossfit, mean_job, select_models
 from oof.model_store import ModelStore
 from oof.nested import cross_pairs, write_pairs
 from oof.saved_models import write_record
@@ -27,23 +27,29 @@ def main() -> None:
     arguments.add_argument("--again", action="store_true", help="finished models may be replaced (AGAIN=1)")
     given = arguments.parse_args()
     run = BaseRun.of(given.run, given.name, with_test=not given.pairs)
-    refit = isinstance(run.settings, Transformer) and run.settings.test_from == "refit"
-    if refit:  # the models of the folds have nothing to do with the test battles
+    test_from = run.settings.test_from if isinstance(run.settings, Transformer) else "mean"
+    whole = run
+    if test_from in ("refit", "adapters"):  # the models of the folds have nothing to do with the test battles
         run = replace(run, data=replace(run.data, test=None))
     fit, _ = run.open()
+    store, result = run.store(replace=given.again), None
     with in_step(fit, run.settings, given.processes) as fit_jointly:
         if fit_jointly is None:  # the main process does the rest
-            return
-        store = run.store(replace=given.again)
-        if given.pairs:
+            pass
+        elif given.pairs:
             values = possible(given.run, {MEAN: cross_pairs(run.data.folds, store, fit_jointly)})[MEAN]
             about = {"base": run.name, "params_hash": run.params_hash}
             write_pairs(run.data.paths.pairs(run.name), run.data.folds, values, about)
-            return
-        result = crossfit(run.data.folds, run.wanted, store, fit_jointly, refit)
-    _record(run, store, result)
-    predicted = possible(given.run, result.valid)
-    table.write(run.data.paths.predictions(run.name), run.data.folds, predicted, _metadata(run, result))
+        else:
+            result = crossfit(run.data.folds, run.wanted, store, fit_jointly, test_from == "refit")
+    if test_from == "adapters" and not given.pairs:
+        with in_step(whole.open_mean(), run.settings, given.processes) as average_jointly:
+            if average_jointly is not None:
+                store.fit_once(mean_job(run.data.folds, whole.folds), average_jointly)
+    if result is not None:
+        _record(run, store, result)
+        predicted = possible(given.run, result.valid)
+        table.write(run.data.paths.predictions(run.name), run.data.folds, predicted, _metadata(run, result))
 
 
 def _record(run: BaseRun, store: ModelStore, result: CrossFit) -> None:

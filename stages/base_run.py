@@ -11,7 +11,16 @@ from battles.files import table_hash
 from battles.folds import fold_hash
 from battles.paths import RunPaths
 from battles.settings import Section
-from models.base_kinds import BaseData, backbone_hash, base_settings, open_base, start_hash, teacher_hash
+from models.base_kinds import (
+    BaseData,
+    backbone_hash,
+    base_settings,
+    open_base,
+    open_mean,
+    start_hash,
+    teacher_hash,
+)
+from models.transformer.settings import Transformer
 from oof.model_store import FitModel, ModelStore, PredictTest
 from stages.common import stamp
 from stages.input_files import unchanged
@@ -42,18 +51,32 @@ class BaseRun:
         kind: str = value["settings"]["kind"]
         return cls(name, kind, settings, value["hash"], value["folds"], value["depends_on"], data)
 
+    @property
+    def folds(self) -> list[int]:
+        """The folds to run, in their order."""
+        every = sorted(set(self.data.folds["fold"].tolist()))
+        return every if self.wanted is None else sorted(self.wanted)
+
     def open(self) -> tuple[FitModel, PredictTest]:
         """What fits a model of the base, and what predicts with a saved one.
 
         Raises BadInput where a file of further battles is not the one that the stamp has the hash of.
         """
-        extra = getattr(self.settings, "extra_train", None)
-        reading: AbstractContextManager[None] = nullcontext()
-        if extra is not None:
-            source = {"path": extra, "sha256": self.depends_on["extra_train"]["sha256"]}
-            reading = unchanged(f"{self.name}.extra_train", source)
-        with reading:
+        with self._reading_extra():
             return open_base(self.name, self.settings, self.data)
+
+    def open_mean(self) -> FitModel:
+        """What makes one model of those of all folds to run; raises BadInput as `open` does."""
+        assert isinstance(self.settings, Transformer)
+        with self._reading_extra():
+            return open_mean(self.name, self.settings, self.data, self.folds)
+
+    def _reading_extra(self) -> AbstractContextManager[None]:
+        extra = getattr(self.settings, "extra_train", None)
+        if extra is None:
+            return nullcontext()
+        source = {"path": extra, "sha256": self.depends_on["extra_train"]["sha256"]}
+        return unchanged(f"{self.name}.extra_train", source)
 
     def store(self, replace: bool = False) -> ModelStore:
         """Where the base's models lie, and what they depend on: the stamp's part, and what only the files tell."""

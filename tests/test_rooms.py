@@ -32,6 +32,7 @@ TRANSFORMER = (
     "planning",
     "engine",
     "fold",
+    "fold_mean",
     "base_model",
 )
 

@@ -1,12 +1,13 @@
 """A transformer base model over the folds: what does not depend on a fold is done once, here."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import pandas as pd
 
-from models.transformer import fold
+from models.transformer import fold, fold_mean
 from models.transformer.backbone.device import current_device
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data.token_cache import encode_once
@@ -27,6 +28,30 @@ def open_base(
     (`engine.distributed`) all call it, and the functions, at the same time; the main one writes the files. Raises
     BadInput for settings that cannot work.
     """
+    context = _context(name, settings, training_set, test, folder)
+    if context.test_tokens is None:
+        return partial(fold.fit, context), _no_battles
+    of_test = fold.TestContext(
+        name, context.settings, context.device, context.tokenizer.pad_token_id, context.test_tokens
+    )
+    return partial(fold.fit, context), partial(fold.predict_test, of_test)
+
+
+def open_mean(
+    name: str,
+    settings: Transformer,
+    training_set: TrainingSet,
+    test: pd.DataFrame | None,
+    folder: Path,
+    folds: Sequence[int],
+) -> FitModel:
+    """The function that makes one model of those of the finished `folds`, as `open_base` gives one that trains."""
+    return partial(fold_mean.average, _context(name, settings, training_set, test, folder), folds)
+
+
+def _context(
+    name: str, settings: Transformer, training_set: TrainingSet, test: pd.DataFrame | None, folder: Path
+) -> fold.FoldContext:
     device = current_device()
     resolved = resolve_for_training(settings, device)
     fsdp.check(resolved)
@@ -38,13 +63,9 @@ def open_base(
         tokens = encode_once(tokenizer, {"train": training_set.battles}, resolved, folder / "tokens")
         tokens |= encode_once(tokenizer, predicted, of_prediction, folder / "tokens")
     scored = tokens.get("scored", tokens["train"])
-    context = fold.FoldContext(
+    return fold.FoldContext(
         name, resolved, device, tokenizer, training_set, tokens["train"], scored, tokens.get("test")
     )
-    if test is None:
-        return partial(fold.fit, context), _no_battles
-    of_test = fold.TestContext(name, resolved, device, tokenizer.pad_token_id, tokens["test"])
-    return partial(fold.fit, context), partial(fold.predict_test, of_test)
 
 
 def _no_battles(folder: Path, scored: int) -> NoReturn:

@@ -153,10 +153,10 @@ class Transformer(Section):
     tta_seconds: NonNegative | None = Field(
         None, description="seconds of a model's second order; scored and test battles share them by number"
     )
-    test_from: Literal["mean", "best", "refit"] = Field(
+    test_from: Literal["mean", "best", "refit", "adapters"] = Field(
         "mean",
-        description="who predicts the test battles: the mean of the folds' models, the best on its own fold, or one "
-        "more model trained on all battles",
+        description="who predicts the test battles: the mean of the folds' models, the best on its own fold, one more "
+        "model trained on all battles, or one model with the mean of the folds' adapters, where that comes to the same",
     )
     eval_battles: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
         512, description="scored battles whose log loss stands in the curve after every epoch; nothing is chosen by it"
@@ -201,6 +201,15 @@ class Transformer(Section):
             raise ValueError("tta: budget needs tta_seconds, the seconds that a fold may spend on the second order")
         if self.tta != "budget" and self.tta_seconds is not None:
             raise ValueError(f"tta_seconds: {self.tta_seconds} is of no use with tta: {self.tta}; set tta: budget")
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_can_be_averaged(self) -> Self:
+        if self.test_from == "adapters":
+            if self.lora is None or self.lora.dora:
+                raise ValueError("test_from: adapters needs lora, without dora: its lengths of columns have no mean")
+            if self.objective == "mse":
+                raise ValueError("test_from: adapters, but no battle is left to calibrate objective mse on; use mean")
         return self
 
     @model_validator(mode="after")

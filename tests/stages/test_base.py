@@ -1,6 +1,7 @@
 """One base's step: what its key holds, its teacher, its extra battles, whose predictions the test battles get."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from models.transformer.library_warnings import quiet
 quiet()
 
 from battles.errors import BadInput  # noqa: E402  # after the libraries are quiet
-from battles.files import read_metadata, read_table  # noqa: E402
+from battles.files import read_json, read_metadata, read_table  # noqa: E402
 from battles.sample import generate  # noqa: E402
 from battles.settings import Sample  # noqa: E402
+from models.transformer import fold_mean  # noqa: E402
 from oof import table  # noqa: E402
 from stages import base, params, predict, prepare  # noqa: E402
 from tests.models.transformer.checkpoints import make_checkpoint  # noqa: E402
@@ -89,6 +91,38 @@ def test_the_best_fold_is_chosen_without_training_again_and_a_refit_is_one_more_
     assert all(run.trained()[fold] == time for fold, time in trained.items())
     assert not np.allclose(run.test(), mean)
     assert read_metadata("oof/r/small.test.parquet")["test_of"] == "refit"
+
+
+def test_the_mean_of_the_adapters_predicts_where_it_says_what_the_folds_say(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run.make("small").probabilities
+    mean, trained = run.test(), run.trained()
+    # The heads of so small a model start far apart, and it is hardly trained: their mean is not near enough.
+    monkeypatch.setattr(fold_mean, "TOLERANCE", 0.1)
+    assert np.array_equal(run.make("small", "small.test_from=adapters").probabilities, first)
+    said = capsys.readouterr().out
+    assert "small: the mean of the adapters is 0.0" in said
+    assert "it predicts" in said
+    assert set(run.trained()) == {*trained, "adapters-0-1-2"}
+    assert all(run.trained()[fold] == time for fold, time in trained.items())
+    assert read_metadata("oof/r/small.test.parquet")["test_of"] == (
+        "one model with the mean of the adapters of folds 0, 1, 2"
+    )
+    assert 0 < np.abs(run.test() - mean).mean() < 0.1
+    record = read_json(Path("models/runs/r/small/base.json"), sealed=True)
+    assert list(record["models"]) == ["adapters-0-1-2"]
+    assert read_json(Path("models/runs/r/small/adapters-0-1-2/model/adapter_config.json"))["r"] == 6
+
+    # Too far apart, and all folds predict as before.
+    shutil.rmtree("models/runs/r/small/adapters-0-1-2")
+    monkeypatch.setattr(fold_mean, "TOLERANCE", -1.0)
+    assert np.array_equal(run.make("small", "small.test_from=adapters").probabilities, first)
+    assert "so all folds predict" in capsys.readouterr().out
+    assert read_metadata("oof/r/small.test.parquet")["test_of"] == "mean of folds 0, 1, 2"
+    np.testing.assert_allclose(run.test(), mean, atol=1e-12)
+    run.make("small", "small.test_from=adapters")
+    assert "small adapters 0 1 2: already there" in capsys.readouterr().out
 
 
 def test_a_new_test_file_is_predicted_by_the_models_that_are_there(run: Run) -> None:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 
 from battles.errors import BadInput
+from models.transformer.backbone.adapter_mean import with_saved_rank
 from models.transformer.backbone.adapters import adapt, merge
 from models.transformer.backbone.attention import repeat_keys, repeats_keys
 from models.transformer.backbone.device import device_spec
@@ -92,6 +93,7 @@ def restore(settings: Transformer, folder: Path, pad: int, device: torch.device)
     settings = settings.model_copy(update={k: v for k, v in recorded_precision(folder).items() if k == "quantization"})
     if settings.lora is None:
         return load(settings.model_copy(update={"backbone": str(folder), "revision": None}), 0, pad, device)
+    settings = with_saved_rank(settings, folder)
     fresh = settings.model_copy(update={"init_from": None, "head_from": None})
     base = load(fresh, 0, pad, device)
     try:

@@ -201,3 +201,12 @@ def test_answers_that_begin_alike_and_other_heads_are_refused(checkpoints: dict[
         settings(checkpoints["llama"], head_from=ANSWERS, objective="mse")
     with pytest.raises(ValidationError, match="init_from: adapters need lora"):
         Transformer(backbone="a/b", init_from="somewhere")
+
+
+def test_only_plain_adapters_can_be_averaged(checkpoints: dict[str, Path]) -> None:
+    assert settings(checkpoints["llama"], test_from="adapters").test_from == "adapters"
+    for changes in ({"lora": None}, {"lora": Lora(rank=4, dora=True)}):
+        with pytest.raises(ValidationError, match="test_from: adapters needs lora, without dora"):
+            settings(checkpoints["llama"], test_from="adapters", **changes)
+    with pytest.raises(ValidationError, match="test_from: adapters, but no battle is left to calibrate"):
+        settings(checkpoints["llama"], test_from="adapters", objective="mse")
