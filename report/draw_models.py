@@ -16,6 +16,7 @@ from report.style import (
     MUTED,
     WARNING,
     WIDTH,
+    clean,
     panel,
     rows_of,
     shortened,
@@ -24,6 +25,8 @@ from report.style import (
 _POINTS = 300  # of a curve: more than a screen shows
 _SMOOTHED_SHARE = 0.08
 _MARGIN = 0.04
+# Characters of a name beside which a legend of one column has room for nothing else.
+_LEGEND = 45
 
 
 def colours(names: Sequence[str], losses: Sequence[float], prior: float, stack: str) -> list[str]:
@@ -177,7 +180,7 @@ def learning(models: Mapping[str, Sequence[Point]], prior: float) -> Figure:
             markersize=4,
             capsize=2,
             linewidth=1.3,
-            label=shortened(model),
+            label=clean(model)[:_LEGEND],
         )
     axes.axhline(prior, color=INK, linewidth=0.8, linestyle="--", label="vote frequencies")
     axes.set_xscale("log")
