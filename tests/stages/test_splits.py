@@ -10,9 +10,12 @@ from battles.errors import BadInput
 from battles.files import read_json, read_table
 from battles.schema import WINNERS
 from oof.metrics import log_loss
-from stages import splits
+from stages import splits, start
 from stages.remembered import Call
 from tests.project import copy_project
+from tests.robustness.stages_in_process import RUN, TABLE, call, check_refusal, resolve
+
+SETTINGS = "prepare.folds=2 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=1"
 
 
 def test_a_split_is_the_same_call_with_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,12 +47,13 @@ def table() -> pd.DataFrame:
 def test_further_splits_are_runs_of_their_own_and_their_mean_is_written(table: pd.DataFrame, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "clone")
     table.to_parquet(project.folder / "given.parquet")
-    words = ("stack", "RUN=r", "SPLITS=2")
     said = project.made(
-        *words,
+        "stack",
+        "RUN=r",
+        "SPLITS=2",
         "TABLE=given.parquet",
         "BASES=one,two",
-        "SET=prepare.folds=2 prepare.seed=8 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=1",
+        f"SET=prepare.seed=8 {SETTINGS}",
     )
     figures = read_json(project.folder / "oof/r/splits.json", sealed=True)
     assert figures["seeds"] == [8, 9]
@@ -59,16 +63,24 @@ def test_further_splits_are_runs_of_their_own_and_their_mean_is_written(table: p
         expected = log_loss(found[list(WINNERS)].to_numpy(), table["label"].to_numpy())
         assert figures["models"]["stack"]["splits"][place] == pytest.approx(expected)
     assert f"{figures['models']['stack']['mean']:.4f}" in said
-    before = project.times()
-    project.made(*words)
-    changed = {name for name, time in project.times().items() if before.get(name) != time}
-    assert changed == {"oof/r/splits.json"}
 
-    folds = table.assign(fold=np.arange(90) % 2)
-    folds.to_parquet(project.folder / "given.parquet")
-    project.made("stack", "RUN=own", "TABLE=given.parquet", "BASES=one,two", "SET=stack.trials=1 stack.rounds=2")
-    assert "has folds of its own" in project.refused("stack", "RUN=own", "SPLITS=2")
-    assert "is given without its target" in project.refused("report", "RUN=own", "SPLITS=2")
+
+def test_folds_of_the_tables_own_are_refused(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARENA_RUN", RUN)
+    monkeypatch.setenv("ARENA_SPLITS", "2")
+    table.assign(fold=np.arange(90) % 2).to_parquet("given.parquet")
+    made = resolve("--profile", "table", "--table", "given.parquet", "--bases", "one,two"), call(TABLE)
+    assert [outcome.code for outcome in made] == [0, 0], made
+    check_refusal(call(splits.main), "SPLITS: given.parquet has folds of its own")
+
+
+def test_splits_without_the_stack_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RUN": RUN, "SPLITS": "2", "GOALS": "report"}.items():
+        monkeypatch.setenv(f"ARENA_{name}", value)
+    check_refusal(call(start.main), "SPLITS: 2 is given without its target")
 
 
 @pytest.mark.parametrize("text", ["0", "21", "-1", "two", "1.5"])
