@@ -58,9 +58,14 @@ def write_json(path: str | Path, value: Any, sealed: bool = False) -> None:
 
     With `sealed`, `value` is an object and gets a member with its own hash, which `read_json` checks.
     """
+    write_text(path, json_text(value, sealed))
+
+
+def json_text(value: Any, sealed: bool = False) -> str:
+    """What `write_json` writes."""
     if sealed:
         value = {**value, _SEAL: _seal(value)}
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: str | Path, sealed: bool = False, fix: str = _MAKE_AGAIN) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def run_argument(description: str) -> str:
 
 def stamp(run: str, name: str) -> dict[str, Any]:
     """A params stamp, `battles/<run>/params/<name>.json`, as `stages.params` wrote it."""
-    return read_json(RunPaths(run).stamp(name), fix="start the step through `make`, which writes it")
+    return read_json(RunPaths(run).stamp(name), sealed=True, fix="start the step through `make`, which writes it")
 
 
 def section(run: str, name: str, cls: type[S]) -> tuple[S, str]:

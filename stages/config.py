@@ -1,6 +1,5 @@
 """params.yaml, read once into frozen, typed sections: defaults, then the profile, then `SET`."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from battles.errors import BadInput, shown
+from battles.files import read_json
 from battles.paths import RunPaths
 from battles.settings import Prepare, Sample, Section
 from features.settings import Features
@@ -53,10 +53,9 @@ def tiny_root(run: str) -> str:
 def read_stamp(path: Path) -> dict[str, Any]:
     """A stamp as an earlier call wrote it; {} where there is none, or one that is damaged and is written anew."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_json(path, sealed=True)
+    except BadInput:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def load(path: Path, profile: str, run: str, overrides: str = "", table: bool = False) -> dict[str, Section]:

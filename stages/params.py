@@ -5,14 +5,13 @@ content keeps its time, and whatever depends on it is left alone.
 """
 
 import argparse
-import json
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from battles.errors import BadInput
-from battles.files import write_if_changed
+from battles.files import json_text, write_if_changed
 from battles.paths import RunPaths, check_run
 from models.transformer.planning.cards import read_card, read_hours
 from oof.dependencies import changes, replacing
@@ -45,7 +44,7 @@ def main() -> None:
         _refuse_to_replace_models(paths, stamps)
     # Nothing is written before everything is known to be right.
     for name, value in stamps.items():
-        write_if_changed(paths.stamp(name), json.dumps(value, indent=2) + "\n")
+        write_if_changed(paths.stamp(name), json_text(value, sealed=True))
     remembered.write(paths.params, call)
     write_if_changed(paths.params / "run.mk", makefile_variables)
 

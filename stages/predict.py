@@ -4,6 +4,7 @@ Nothing is trained. What the models have predicted already, as they do while the
 """
 
 from battles.files import read_metadata
+from battles.folds import fold_hash
 from battles.schema import ID, labels
 from models.base_kinds import in_step
 from models.transformer.settings import Transformer
@@ -12,14 +13,16 @@ from oof.crossfit import predict_test, select_models
 from oof.model_store import Variants
 from stages.base_run import BaseRun
 from stages.common import base_arguments, guarded
-from stages.run_tables import possible
+from stages.run_tables import check_origin, possible
 
 
 def main() -> None:
     given = base_arguments(__doc__).parse_args()
     run = BaseRun.of(given.run, given.name, with_test=True)
     assert run.data.test is not None
-    metadata = read_metadata(run.data.paths.predictions(run.name))
+    rows = run.data.paths.predictions(run.name)
+    check_origin(rows, {"params_hash": run.params_hash, "fold_hash": fold_hash(run.data.folds)})
+    metadata = read_metadata(rows)
     test_from = run.settings.test_from if isinstance(run.settings, Transformer) else "mean"
     store, votes = run.store(), labels(run.data.battles)
     jobs, test_of = select_models(run.data.folds, metadata["folds_run"], store, test_from, votes)

@@ -1,11 +1,10 @@
 """What a run was asked for: kept beside its params, so that after the first call the name of the run is enough."""
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from battles.errors import BadInput
-from battles.files import write_if_changed
+from battles.files import read_json, write_json
 
 FILE = "call.json"
 # The value that takes a setting of an earlier SET back to that of params.yaml.
@@ -62,8 +61,8 @@ def read(folder: Path) -> Call:
     if not path.exists():
         return Call()
     try:
-        return Call(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
+        return Call(**read_json(path, sealed=True))
+    except (BadInput, TypeError):
         raise BadInput(
             f"{path}: damaged, so that the variables of the run's first call are not known; delete it and give them "
             "again"
@@ -72,4 +71,6 @@ def read(folder: Path) -> Call:
 
 def write(folder: Path, call: Call) -> None:
     """Remembers a call that was found to be right."""
-    write_if_changed(folder / FILE, json.dumps(asdict(call), indent=2) + "\n")
+    path = folder / FILE
+    if not path.exists() or read(folder) != call:
+        write_json(path, asdict(call), sealed=True)

@@ -45,7 +45,7 @@ def main() -> None:
     for line in training.notes():
         print(f"stack: {line}")
     if stamp(run, "inputs")["table"] and not asked["allow_suspect"]:
-        refuse_suspects(training.probabilities, training.data.labels)
+        refuse_suspects(training.probabilities, training.data.labels, training.data.folds)
 
     trials = paths.stack / "study.journal"
     repaired = journal.repair(trials, serialization.about(paths.stack).get("journal"))

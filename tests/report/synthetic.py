@@ -116,7 +116,7 @@ def write_run(
     write_table(root / "battles" / RUN / "train.parquet", voted)
     write_table(root / "battles" / RUN / "folds.parquet", folds)
     params = root / "battles" / RUN / "params"
-    write_json(params / "run.json", {"bases": list(bases), "folds": None})
+    write_json(params / "run.json", {"bases": list(bases), "folds": None}, sealed=True)
     write_table(root / "features" / RUN / "train.parquet", features(voted, lengths))
     oof = root / "oof" / RUN
     common = folds["fold"].isin(covered).to_numpy()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from battles.files import read_metadata, read_table, write_table
+from battles.files import read_json, read_metadata, read_table, write_json, write_table
 from battles.folds import fold_hash, make_folds
 from battles.sample import generate
 from battles.schema import labels
@@ -39,7 +39,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         values = table.read("oof/r/stack.parquet", folds).probabilities
         _write_stack("unsure", folds, values / 2 + 1 / 6)
         stamp = Path("battles/unsure/params/stack.json")
-        stamp.write_text(stamp.read_text().replace('"trials": 1,', '"trials": 7,'))
+        changed = read_json(stamp, sealed=True)
+        changed["settings"]["trials"] = 7
+        write_json(stamp, changed, sealed=True)
         battles = read_table("battles/r/train.parquet")
         split = make_folds(battles, 3, seed=99)
         metadata = read_metadata("battles/r/folds.parquet") | {"fold_hash": fold_hash(split)}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from battles.errors import BadInput
-from battles.files import file_hash, read_metadata, read_table
+from battles.files import file_hash, read_metadata, read_table, write_json
 from battles.folds import fold_hash, make_folds
 from battles.reading import read_battles
 from battles.sample import generate
@@ -24,7 +24,7 @@ OUTPUTS = ("train.parquet", "test.parquet", "folds.parquet")
 def stamp(name: str, value: object) -> None:
     path = Path("battles/try/params", f"{name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
+    write_json(path, value, sealed=True)
 
 
 def inputs(train: str, test: str | None) -> None:

@@ -35,9 +35,9 @@ def _run(given: pd.DataFrame, features: list[str], allow_suspect: bool = False) 
     given.to_parquet("given.parquet")
     params = RunPaths("r").params
     source = {"path": "given.parquet", "sha256": file_hash("given.parquet"), "bases": ["one"], "features": features}
-    write_json(params / "inputs.json", {"table": source})
-    write_json(params / "run.json", {"allow_suspect": allow_suspect})
-    write_json(params / "prepare.json", {"settings": {"folds": 3, "seed": 1}, "hash": "0"})
+    write_json(params / "inputs.json", {"table": source}, sealed=True)
+    write_json(params / "run.json", {"allow_suspect": allow_suspect}, sealed=True)
+    write_json(params / "prepare.json", {"settings": {"folds": 3, "seed": 1}, "hash": "0"}, sealed=True)
     table.main()
 
 
