@@ -194,7 +194,7 @@ oof/$(RUN)/stack.test.parquet: $(STACK) $(TEST_OOF) $(TEST_FEATURES)
 $(SUBMISSION) &: $(TEST_STACK)
 	@exec $(PY) -m stages.submit --run $(RUN)
 
-$(REPORT) &: $(STACK) $(PARAMS)/report.json $(TEST_FEATURES)
+$(REPORT) &: $(STACK) $(PARAMS)/report.json $(TEST_FEATURES) $(wildcard oof/$(RUN)/splits.json)
 	@exec $(PY) -m stages.report --run $(RUN)
 
 stack: $(STACK)

@@ -11,6 +11,7 @@ from report import (
     sections_learning,
     sections_run,
     sections_scores,
+    sections_splits,
     sections_where,
     sections_why,
 )
@@ -61,6 +62,8 @@ def _sections(inputs: Inputs, findings: Findings, extras: Extras, gallery: Galle
         sections.append(sections_where.verbosity(findings, gallery))
     if inputs.curves:
         sections.append(sections_scores.training(inputs, findings, extras, gallery))
+    if extras.splits is not None:
+        sections.append(sections_splits.splits(extras.splits))
     if extras.learning:
         sections.append(sections_learning.learning(findings, extras, gallery))
     sections.append(sections_battles.battles(inputs, findings, gallery))
@@ -92,6 +95,7 @@ def _of_extras(inputs: Inputs, extras: Extras) -> dict[str, Any]:
             | {"models": {model: [point._asdict() for point in points] for model, points in by_share(one).items()}}
             for one in extras.learning
         ],
+        "splits": extras.splits,
         "drift": None
         if drift is None
         else {"auc": drift.auc, "chance": drift.chance, "columns": drift.columns.to_dict("records")},

@@ -75,7 +75,8 @@ class Extras:
 
     rows: of the table that a run of predictions made elsewhere is of. made: date and time. facts: (name, value) of the
     run, its files and its machine. settings: section → its resolved settings. squared: bases that are trained on
-    squared errors. dots: base → battles at most behind a dot of its curve.
+    squared errors. dots: base → battles at most behind a dot of its curve. splits: the `seeds` of several splits, and
+    the figures of `report.splits.spread` as `models`.
     """
 
     rows: int = 0
@@ -87,6 +88,7 @@ class Extras:
     explanation: Explanation | None = None
     studies: Sequence[StudyTrials] = ()
     learning: Sequence[Learning] = ()
+    splits: Mapping[str, Any] | None = None
     drift: Drift | None = None
     test_battles: int = 0
     with_texts: bool = True

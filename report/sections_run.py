@@ -120,6 +120,8 @@ def missing(inputs: Inputs, findings: Findings, extras: Extras) -> list[str]:
         lines.append("Training curves: no base of this run is trained in steps.")
     if not extras.learning:
         lines.append("Learning curves: the bases cover a single fold, and there is nothing to fit again.")
+    if extras.splits is None:
+        lines.append(f"Other splits: the figures are of one split; `make stack RUN={inputs.run} SPLITS=5` makes more.")
     if extras.explanation is None:
         lines.append("Contributions to the predictions: the saved stacker was not read.")
     if not extras.studies:

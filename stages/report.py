@@ -43,6 +43,7 @@ def main() -> None:
             explanation=why,
             studies=studies,
             learning=curves,
+            splits=report_extras.splits(paths, inputs.scores),
             drift=drift,
             test_battles=test_battles,
             with_texts=stamp(run, "report")["texts"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from battles.files import read_metadata, read_table
+from battles.files import read_json, read_metadata, read_table
 from battles.paths import RunPaths
 from battles.schema import labels
 from features.drift import Drift, drift
@@ -16,12 +16,13 @@ from models.stacking import inputs as stack_inputs
 from models.stacking import journal, serialization
 from models.stacking.contributions import base_weights, contributions
 from models.stacking.inputs import TrainingInputs
+from models.stacking.settings import STACK
 from models.stacking.study_trials import read_trials
 from oof.probabilities import softmax
 from report.inputs import Explanation, Inputs, StudyTrials
 from stages.common import stamp
 from stages.config import STAGES
-from stages.run_tables import has_ties, nested_rows
+from stages.run_tables import TOLERANCE, has_ties, nested_rows
 
 # Battles drawn at random that stand for all in what the stacker's inputs contribute: trees take long to explain.
 SAMPLED = 500
@@ -70,6 +71,17 @@ def studies(run: str, database: str) -> list[StudyTrials]:
         return []
     found = read_trials(database, f"{run}: ") if database else read_trials(path)
     return [StudyTrials(one.name, one.trials, one.importances) for one in found]
+
+
+def splits(paths: RunPaths, scores: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The figures over several splits, unless there are none or they are of an earlier stack than these scores."""
+    if not paths.splits.exists():
+        return None
+    found = read_json(paths.splits, sealed=True, fix="delete it and run `make stack` with SPLITS again")
+    if abs(found["models"][STACK]["splits"][0] - scores["candidates"][STACK]["log_loss"]) > TOLERANCE:
+        print(f"note: {paths.splits} is of an earlier stack and not shown; run `make stack` with SPLITS again")
+        return None
+    return found
 
 
 def table_rows(paths: RunPaths) -> int:

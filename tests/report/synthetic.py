@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from battles.schema import MODELS, WINNERS
 from battles.swap import swap_probabilities
 from oof import table
 from oof.learning_curve import SHARES, LearningCurve
+from oof.table import STACK
 from report.inputs import Explanation, Learning
 from report.scores import score
+from report.splits import spread
 
 RUN = "try"
 BASES = ("roberta", "tfidf")
@@ -85,6 +88,13 @@ def explanation(rows: np.ndarray) -> Explanation:
         shipped=softmax(rng.normal(size=(len(rows), 3))),
         weights={"roberta": {"lead": 0.5, "tie": 0.4}},
     )
+
+
+def over_splits(rows: int) -> dict[str, Any]:
+    """Figures over three splits, of the stack and of a base with a hostile name."""
+    rng = np.random.default_rng(11)
+    losses = {seed: {name: rng.gamma(2.0, 0.5, rows) for name in (STACK, "tfidf & <b>")} for seed in (20, 21, 22)}
+    return {"seeds": list(losses), "models": spread(losses, np.arange(rows), STACK)}
 
 
 def learning(rows: int) -> Learning:

@@ -22,7 +22,7 @@ from report.browser import choose
 from report.build import build
 from report.inputs import Extras, Inputs, StudyTrials, read, read_scores
 from report.sections_scores import MOST_PANELS
-from tests.report.synthetic import BASES, NAMES, RUN, battles, explanation, learning, write_run
+from tests.report.synthetic import BASES, NAMES, RUN, battles, explanation, learning, over_splits, write_run
 
 
 class Page(HTMLParser):
@@ -72,6 +72,7 @@ def _extras(inputs: Inputs, with_texts: bool = True) -> Extras:
         explanation=explanation(np.unique(np.concatenate([*choose(inputs).values()]))),
         studies=[StudyTrials("residual booster, all battles [6a1c775a]", trials, {"num_leaves": 0.7})],
         learning=[learning(len(inputs.battles))],
+        splits=over_splits(len(inputs.battles)),
         drift=Drift(0.8, 0.02, columns),
         test_battles=70,
         with_texts=with_texts,
@@ -96,7 +97,7 @@ def test_the_page_stands_alone_with_every_section_and_figure(written: Path) -> N
     page = Page((written / "index.html").read_text(encoding="utf-8"))
     assert page.anchors == [
         *("scores", "why", "battles", "where", "calibration", "order", "style", "training"),
-        *("learning", "set", "models", "drift"),
+        *("splits", "learning", "set", "models", "drift"),
         *("study", "run", "words"),
     ]
     files = {path.stem: path.read_bytes() for path in (written / "figures").glob("*.svg")}
