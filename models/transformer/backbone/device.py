@@ -155,8 +155,7 @@ def device_spec(device: torch.device) -> DeviceSpec:
     """The specification of a device of this machine."""
     if device.type != "cuda":
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        tiles = bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-        return DeviceSpec("cpu", "cpu", memory, has_tiles=tiles)
+        return DeviceSpec("cpu", "cpu", memory, has_tiles=_has_tiles())
     properties = torch.cuda.get_device_properties(device)
     return DeviceSpec(
         properties.name,
@@ -166,6 +165,12 @@ def device_spec(device: torch.device) -> DeviceSpec:
         getattr(properties, "shared_memory_per_block_optin", 0),
         missing_for_triton(),
     )
+
+
+def _has_tiles() -> bool:
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return bool(torch.cpu._is_amx_tile_supported())  # torch 2.10, which Kaggle's image has
 
 
 def missing_for_triton() -> str | None:
