@@ -11,20 +11,17 @@ operations wait for whoever is gone, and both need a network interface, which a 
 import contextlib
 import multiprocessing
 import os
-import signal
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from models.transformer.library_warnings import quiet
 from models.transformer.settings import Transformer
-from submission.threads import limited_threads
+from submission.replica import Failure, Load, Read, free, restored, serve
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -63,7 +60,7 @@ class ThisProcess:
         self._base: LoadedBase | None = None
 
     def load(self, settings: Transformer, folder: Path, pad: int) -> None:
-        self._base = _restored(settings, folder, pad)
+        self._base = restored(settings, folder, pad)
 
     def logits(
         self, encoded: "Encoded", swapped: bool, advance: Callable[[int], None], stop: Callable[[], bool]
@@ -75,32 +72,7 @@ class ThisProcess:
 
     def unload(self) -> None:
         self._base = None
-        _free()
-
-
-@dataclass(frozen=True)
-class _Load:
-    """Asks a process for a model; the answer is what its packs are padded to a multiple of."""
-
-    settings: Transformer
-    folder: Path
-    pad: int
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Asks a process for the logits of one batch."""
-
-    encoded: "Encoded"
-    swapped: bool
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a process has ended, in a line, and its traceback."""
-
-    reason: str
-    trace: str = ""
+        free()
 
 
 @dataclass(frozen=True)
@@ -119,7 +91,7 @@ class _Replica:
     process: "BaseProcess"
     connection: Connection
 
-    def ask(self, order: _Load | _Read) -> None:
+    def ask(self, order: Load | Read) -> None:
         with contextlib.suppress(OSError):  # it is gone: `answer` says so
             self.connection.send(order)
 
@@ -128,7 +100,7 @@ class _Replica:
             return self.connection.recv()
         except (EOFError, OSError):
             self.process.join(PATIENCE)
-            return _Failure(f"its process ended with exit code {self.process.exitcode}")
+            return Failure(f"its process ended with exit code {self.process.exitcode}")
 
     def end(self) -> None:
         """Ends the process, which has nothing to save."""
@@ -170,10 +142,10 @@ class Replicas:
             if number not in self._running:
                 self._running[number] = _start(number, self._threads)
         for replica in self._running.values():
-            replica.ask(_Load(settings, folder, pad))
+            replica.ask(Load(settings, folder, pad))
         for number, replica in list(self._running.items()):
             answer = replica.answer()
-            if isinstance(answer, _Failure):
+            if isinstance(answer, Failure):
                 self._drop(number, answer, "without it")
             else:
                 self._multiple = answer
@@ -193,12 +165,12 @@ class Replicas:
             for number in self._running.keys() - read_now.keys():
                 if waiting and not stop():
                     read_now[number] = waiting.popleft()
-                    self._running[number].ask(_Read(encoded.rows(read_now[number].rows), swapped))
+                    self._running[number].ask(Read(encoded.rows(read_now[number].rows), swapped))
             if not read_now:
                 return found
             for number in self._answering(read_now):
                 batch, answer = read_now.pop(number), self._running[number].answer()
-                if not isinstance(answer, _Failure):
+                if not isinstance(answer, Failure):
                     found[batch.rows] = answer
                     advance(len(batch.rows))
                     continue
@@ -218,7 +190,7 @@ class Replicas:
             assert isinstance(ready, Connection)
             yield connections[ready]
 
-    def _drop(self, number: int, failure: _Failure, then: str) -> None:
+    def _drop(self, number: int, failure: Failure, then: str) -> None:
         """Goes on without a process that has failed. Raises RuntimeError where it was the last one."""
         replica = self._running.pop(number)
         replica.end()
@@ -237,7 +209,7 @@ def _start(number: int, threads: int) -> _Replica:
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     ours, theirs = context.Pipe()
     card = _card(number)
-    process = context.Process(target=_serve, args=(theirs, card, threads), daemon=True)
+    process = context.Process(target=serve, args=(theirs, card, threads), daemon=True)
     process.start()
     theirs.close()  # so that its end is seen when the process ends
     return _Replica(f"process {number}" if card is None else f"card {card}", process, ours)
@@ -250,61 +222,3 @@ def _card(number: int) -> str | None:
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
     return named.split(",")[number % count] if count else None
-
-
-def _serve(connection: Connection, card: str | None, threads: int) -> None:
-    """What each process does: loads the models and reads the batches that it is asked for, until nobody asks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks is interrupted too, and closes the pipe
-    if card is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = card
-    quiet()
-    base: LoadedBase | None = None
-    with limited_threads(threads, torch_too=True), contextlib.suppress(EOFError, OSError):
-        while True:
-            order = connection.recv()
-            try:
-                if isinstance(order, _Load):
-                    base = None
-                    _free()
-                    base = _restored(order.settings, order.folder, order.pad)
-                    answer: Any = _pack_multiple(base)
-                else:
-                    assert base is not None
-                    base, answer = _read(base, order)
-            except Exception as error:
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                connection.send(_Failure(reason, traceback.format_exc()))
-                return
-            connection.send(answer)
-
-
-def _read(base: "LoadedBase", order: _Read) -> tuple["LoadedBase", np.ndarray]:
-    """The logits of a batch; and the model, with a smaller token budget where the memory ran out."""
-    from models.transformer.engine.prediction import predict_logits
-
-    parts: list[int] = []
-    logits = predict_logits(base, order.encoded, order.swapped, parts.append)
-    if len(parts) > 1:
-        budget = max(64, base.settings.tokens_per_batch // 2)
-        base = replace(base, settings=base.settings.model_copy(update={"tokens_per_batch": budget}))
-    return base, logits
-
-
-def _pack_multiple(base: "LoadedBase") -> int:
-    from models.transformer.backbone.packing import pack_multiple
-
-    return pack_multiple(base.model, base.settings)
-
-
-def _restored(settings: Transformer, folder: Path, pad: int) -> "LoadedBase":
-    from models.transformer.backbone import loading
-    from models.transformer.backbone.device import current_device
-
-    return loading.restore(settings, folder / "model", pad, current_device())
-
-
-def _free() -> None:
-    from models.transformer import fold
-    from models.transformer.backbone.device import current_device
-
-    fold.free(current_device())

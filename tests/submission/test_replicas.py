@@ -19,6 +19,7 @@ from submission import kernel, replicas
 from submission.bundle import Target, write_bundle
 from submission.predict import Predictor
 from submission.readers import SavedReader, open_readers
+from submission.replica import Failure, Read
 from submission.replicas import Engine, Replicas, ThisProcess
 from submission.table import to_csv
 from tests.robustness.stages_in_process import RUN
@@ -87,10 +88,10 @@ class Answering:
         self.order = order
 
     def answer(self) -> object:
-        if not isinstance(self.order, replicas._Read):
+        if not isinstance(self.order, Read):
             return 0
         if (self.order.encoded.lengths >= self.fails_at).any():
-            return replicas._Failure(f"process {self.number} dislikes it")
+            return Failure(f"process {self.number} dislikes it")
         return np.full((len(self.order.encoded), 3), float(self.number))
 
     def end(self) -> None:
