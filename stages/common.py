@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from battles.errors import BadInput
 from battles.files import read_json
 from battles.paths import RunPaths
+from stages import step_times
 from stages.endings import Interrupted, raise_on_signals, refusal, say_interrupted
 
 if TYPE_CHECKING:  # pydantic: not for the steps that only start or remove something
@@ -64,6 +65,7 @@ def guarded(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()
+        step_times.note()
     except BadInput as error:
         _fail(str(error))
     except KeyboardInterrupt as interrupt:

@@ -19,7 +19,7 @@ from types import FrameType
 from battles.errors import BadInput
 from battles.paths import check_run
 from battles.processes import CALL, INTERRUPTIBLE, PARENTS, end_with_parent
-from stages import aftermath, run_lock
+from stages import aftermath, run_lock, step_times
 from stages.common import guarded
 from stages.endings import say_interrupted
 from stages.variables import given, note_exported, split_count
@@ -56,6 +56,9 @@ def main() -> None:
         code = _run(run, goals, {CALL: call, PARENTS: str(shared), "JOBLIB_TEMP_FOLDER": str(shared)})
         if code > 128:
             say_interrupted(str(shared))
+        if code == 0:
+            for line in step_times.table(shared):
+                print(line, flush=True)
     finally:
         finish()
     sys.exit(code)
