@@ -39,7 +39,7 @@ help:
 	@echo
 	@echo 'make params       every setting with its meaning, its default and its value in this profile and run'
 	@echo 'make plan         what each base will take: tokens, memory, time, disk; what does not fit, and what would'
-	@echo 'make plan CARD=t4|2xt4|l4|a10|4090|a100-40|a100-80|h100|h200 HOURS=24     the same for a card that is not here'
+	@echo 'make plan CARD=t4|2xt4|l4|a10|4090|a100-40|a100-80|h100|h200 HOURS=24     for a card that is not here; of a finished run the log loss by minute'
 	@echo 'make oof          out-of-fold probabilities of every base model: oof/<run>/<base>.parquet'
 	@echo 'make oof-<base>   of one base model; FOLDS=0,1 only those folds'
 	@echo 'make stack        the stacker, tuned with Optuna, nested: oof/<run>/stack.parquet, metrics.json'
