@@ -17,8 +17,8 @@ VERSIONS = {
     "sample": 1,
     "prepare": 1,
     "features": 2,
-    "tiny": 1,
-    "transformer": 1,
+    "tiny": 2,
+    "transformer": 2,
     "tfidf": 2,
     "stack": 4,
 }

@@ -14,11 +14,15 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Template(Section):
-    """The text around the three parts of a battle, in the order in which the model reads them."""
+    """The text around the three parts of a battle, in the order in which the model reads them.
 
-    prompt: str = Field("User: ", max_length=2000, description="before the prompt")
-    first: str = Field("\n\nResponse A: ", max_length=2000, description="before the response in the first place")
-    second: str = Field("\n\nResponse B: ", max_length=2000, description="before the response in the second place")
+    Each is tokenised alone. One that ends in a space leaves a lone space token before the text, which language models
+    have hardly seen, as a space is part of the word after it: end in a line break.
+    """
+
+    prompt: str = Field("User:\n", max_length=2000, description="before the prompt")
+    first: str = Field("\n\nResponse A:\n", max_length=2000, description="before the response in the first place")
+    second: str = Field("\n\nResponse B:\n", max_length=2000, description="before the response in the second place")
     end: str = Field("\n\nWhich response is better?", max_length=2000, description="after the second response")
 
 

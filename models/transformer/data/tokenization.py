@@ -14,7 +14,9 @@ from battles.prompt import parts
 from models.transformer.data.token_budget import cut, shorten, spread
 from models.transformer.settings import Transformer
 
-MARK = " … "
+MARK = " …"
+# What a battle says is text, also where it spells a special token: "<eos>" in a response must not end anything.
+_AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
 # Tokenised at a time: enough for all cores; what the tokenizer notes beside the ids takes many times their memory.
 TEXTS_AT_A_TIME = 1000
 
@@ -23,8 +25,8 @@ TEXTS_AT_A_TIME = 1000
 class Encoded:
     """Token ids of battles: `pieces[k][i]` is part k (prompt, A, B) of battle i, already cut to the budget.
 
-    `frame` holds the template's ids: start, before A, before B, end. `lengths` (battles,) counts a whole
-    sequence's tokens, the same in both orders.
+    `frame` holds the template's ids, which may be special tokens: start, before A, before B, end. `lengths` (battles,)
+    counts a whole sequence's tokens, the same in both orders.
     """
 
     pieces: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]
@@ -94,7 +96,7 @@ def _tokenise(tokenizer: Any, texts: list[str]) -> list[np.ndarray]:
     with _all_cores():
         for begin in range(0, len(texts), TEXTS_AT_A_TIME):
             some = texts[begin : begin + TEXTS_AT_A_TIME]
-            encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
+            encoded = tokenizer(some, **_AS_TEXT, return_attention_mask=False, verbose=False)
             ids_of_texts += [_array(ids) for ids in encoded["input_ids"]]
     return ids_of_texts
 
