@@ -16,7 +16,7 @@ from models.base_kinds import start_hash
 from models.transformer.backbone.adapters import merge
 from models.transformer.backbone.pretrained import load_config, load_tokenizer
 from models.transformer.base_model import open_base
-from models.transformer.data.tokenization import encode, for_prediction
+from models.transformer.data.tokenization import MARK, encode, for_prediction
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine.training import count_steps, make_schedule
 from models.transformer.planning import plan
@@ -78,7 +78,7 @@ def test_what_is_cut_off_of_a_text(checkpoints: dict[str, Path], truncation: str
     tokenizer = load_tokenizer(base)
     whole = encode(tokenizer, battles(), base.model_copy(update={"max_length": 100_000}))
     found = encode(tokenizer, battles(), base)
-    mark = tokenizer(" … ", add_special_tokens=False)["input_ids"]
+    mark = tokenizer(MARK, add_special_tokens=False)["input_ids"]
     assert found.lengths.max() <= 72
     cut = 0
     for long, short in zip(whole.pieces[1], found.pieces[1], strict=True):
