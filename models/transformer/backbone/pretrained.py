@@ -18,8 +18,15 @@ RESERVED_PADS = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
+# Where `make backbone` puts what it brings.
+FETCHED = "backbones/"
+
+
 def load_config(settings: Transformer) -> Any:
     """The backbone's configuration, and the first check that it can be had and holds `max_length`."""
+    if settings.backbone.startswith(FETCHED) and not Path(settings.backbone).exists():
+        name = settings.backbone.removeprefix(FETCHED)
+        raise BadInput(f"backbone: {settings.backbone!r} is not there; run `make backbone NAME={name}` first")
     try:
         config = AutoConfig.from_pretrained(settings.backbone, revision=settings.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:

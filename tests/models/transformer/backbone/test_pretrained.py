@@ -87,3 +87,11 @@ def test_a_download_of_gigabytes_is_said_before_it_begins(
     assert all(words.startswith("owner/cached") for words in asked)
     pretrained.say_download(Transformer(backbone="owner/new"))
     assert "owner/new: not in" in capsys.readouterr().out
+
+
+def test_a_backbone_that_make_backbone_has_not_brought_is_named_with_the_call_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"'backbones/smollm2' is not there; run `make backbone NAME=smollm2` first"):
+        pretrained.load_config(Transformer(backbone="backbones/smollm2"))
