@@ -97,7 +97,7 @@ def test_bad_settings_are_refused_by_name(overrides: str, message: str) -> None:
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
-    with pytest.raises(BadInput, match="sample, cpu, table, paper, full"):
+    with pytest.raises(BadInput, match="sample, cpu, small, table, paper, full"):
         load(PARAMS, "huge", "r")
 
 
