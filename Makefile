@@ -278,7 +278,7 @@ torture: .venv/installed-dev
 # A real language model, from the package index to a trained fold: takes from minutes on a GPU to hours on a CPU.
 test-real: .venv/installed-dev
 	@$(PY) -m tests.real_tokenizers
-	REAL=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -o addopts= -s tests/real tests/models/transformer/data/test_real_tokenization.py
+	REAL=1 HF_HUB_OFFLINE=1 .venv/bin/python -m pytest -o addopts= -s tests/real
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

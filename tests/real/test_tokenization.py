@@ -21,7 +21,7 @@ from models.transformer.data.tokenization import MARK, encode
 from models.transformer.settings import Template, Transformer
 from tests.real_tokenizers import FETCH, GEMMA_2, LLAMA_3, cached
 
-REAL = Path(__file__).parents[4].parent / "shared" / "data" / "lmsys_dev_1488.csv"
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "lmsys_dev_1488.csv"
 CONFIGURATIONS = {GEMMA_2: "gemma-2-9b", LLAMA_3: "llama-3-8b"}
 # Tokens of the real battles at most 1,024 long, and at 2,048.
 COUNTS = {GEMMA_2: (844_037, 967_933), LLAMA_3: (823_680, 934_738)}
