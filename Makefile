@@ -144,7 +144,7 @@ $(VOTED) $(FEATURE_FILE) $(OOF) &: $(PARAMS)/inputs.json $(PARAMS)/prepare.json 
 	@exec $(PY) -m stages.table --run $(RUN)
 else
 
-SAMPLE := $(addprefix battles/$(RUN)/source/,train.csv test.csv truth.parquet)
+SAMPLE := $(addprefix battles/$(RUN)/source/,train.csv test.csv corpus.parquet truth.parquet)
 .PRECIOUS: $(SAMPLE) $(CLEAN:%=oof/$(RUN)/%.pairs.parquet) models/runs/$(RUN)/tiny/%/config.json
 $(SAMPLE) &: $(PARAMS)/sample.json
 	@exec $(PY) -m stages.sample --run $(RUN)
@@ -163,7 +163,7 @@ $(FEATURE_FILE) $(FEATURE_PAIRS) $(FEATURE_MODEL) &: $(PARAMS)/features.json $(V
 features/$(RUN)/test.parquet: $(FEATURE_FILE) $(TEST_BATTLES)
 	@exec $(PY) -m stages.features --run $(RUN) --test
 
-models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(VOTED)
+models/runs/$(RUN)/tiny/%/config.json: $(PARAMS)/tiny.json $(VOTED) $(if $(filter sample,$(SOURCE)),$(SAMPLE))
 	@exec $(PY) -m stages.tiny --run $(RUN) --name $*
 
 # A stage of one base: stage, base. Of a base that uses torch, as many processes as were asked for.

@@ -51,6 +51,11 @@ class RunPaths:
         return self.battles / "source" / "truth.parquet"
 
     @property
+    def corpus(self) -> Path:
+        """What backbones are pretrained on that are made for the embedded sample."""
+        return self.battles / "source" / "corpus.parquet"
+
+    @property
     def features(self) -> Path:
         """Tables of handcrafted features."""
         return self.root / "features" / self.name

@@ -1,43 +1,57 @@
 """The embedded sample: battles of an invented world whose true vote probabilities are known.
 
-Every vote is drawn from `vote_probabilities`, a function of what a reader sees: whether each answer is right (only
-reading tells), refusals, length, lists, hedges, filler, and which response comes first. The log loss of
-those probabilities is therefore the best that any model can expect: the Bayes-optimal one.
+Every vote is drawn from `vote_probabilities`, a function of what a reader sees who knows the world. Each part of an
+ensemble has something that the others lack: whether an answer is right takes knowledge of a thousand plants and reading
+(`battles.sample_world`); readers like some words and dislike others, which n-grams show; and they want a length and a
+form that depend on the request, which handcrafted features show. The log loss of those probabilities is the best that
+any model can expect: the Bayes-optimal one.
 """
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from battles.sample_text import MISSING, REFUSED, RIGHT, WRONG, Response, Writer, observed, pick, respond, writers
-from battles.sample_world import Fact, facts, popularity
-from battles.schema import ID, MODELS, TEXTS, WINNERS, to_json
+from battles.sample_text import (
+    ADJECTIVES,
+    FREE,
+    HEDGES,
+    LIST,
+    NOUNS,
+    OPENERS,
+    REFUSALS,
+    REQUESTS,
+    SHORT,
+    VERBS,
+    Writer,
+    points,
+    sentences,
+    writers,
+)
+from battles.sample_world import Question, World, ask, pick
+from battles.schema import ID, MODELS, TEXTS, WINNERS, Turns, to_json
 from battles.settings import Sample
 
 WRITERS = 14
-_SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.13, 0.10, 0.01, 0.006
+_SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.08, 0.10, 0.01, 0.006
 _SURROGATE = "\ud83d"
+_MOST_SENTENCES = 11
+
+RIGHT, WRONG, REFUSED, MISSING = "right", "wrong", "refused", "missing"
+_REQUEST_SHARES = {FREE: 0.55, SHORT: 0.2, LIST: 0.25}
 
 # What moves the vote: logits for the response that has it.
-_STATUS = {RIGHT: 0.9, WRONG: -0.9, REFUSED: -3.0, MISSING: -4.0}
-_LENGTH, _LIST, _HEDGE, _FILLER = 1.9, 2.0, -2.0, -1.3
-_FIRST = 0.35
-_TIE, _TIE_SAME, _TIE_BAD, _TIE_IDENTICAL = 0.0, 0.4, 0.8, 3.0
+_STATUS = {RIGHT: 2.0, WRONG: -2.0, REFUSED: -3.0, MISSING: -4.0}
+_LENGTH, _LIST, _HEDGE = 1.1, 1.3, -0.9
+_BEST_WORDS = {FREE: 30, SHORT: 12, LIST: 30}
+_PLAIN, _WORD_SPREAD = 0.35, 0.5
+_FIRST = 0.25
+_TIE, _TIE_SAME, _TIE_BAD, _TIE_IDENTICAL = 0.0, 0.3, 0.4, 3.0
 
-_REQUESTS = ("Thank you!", "A friend asked me this today.", "I need it for my homework.",
-             "I forgot it again.", "It is for a quiz.", "Thanks in advance.",
-             "My sister does not believe me.", "I am only curious.")  # fmt: skip
-_CONTEXTS = ("I am {doing} with my {whom}.", "My {whom} and I are {doing}.", "Yesterday I was {doing} with a {whom}.",
-             "Hello! I like {doing}, and my {whom} does too.", "While {doing}, my {whom} asked me this.")  # fmt: skip
-_DOING = ("reading an old book", "playing a word game", "planning a long trip", "writing a letter", "cooking dinner",
-          "painting the kitchen", "learning for a test", "walking by the lake", "cleaning the workshop",
-          "sorting stamps", "waiting for the bus", "drawing a map", "solving a puzzle", "feeding the birds",
-          "repairing a boat", "watching the rain", "baking bread", "telling stories", "counting coins")  # fmt: skip
-_WHOM = ("brother", "sister", "neighbour", "teacher", "cousin", "grandmother", "uncle", "friend", "daughter",
-         "colleague", "aunt", "son", "landlord", "classmate")  # fmt: skip
-_FOLLOW_UPS = ("And another thing: {q}", "Good. {q}", "I see. {q}", "Next question: {q}", "Thanks! {q}")
+# The readers' taste: what a word adds, by its lower-case form.
+Taste = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -50,9 +64,28 @@ class SampleData:
 
 
 @dataclass(frozen=True)
-class _Prompt:
-    turns: tuple[str, ...]
-    asked: tuple[Fact, ...]
+class Prompt:
+    """The questions, one a turn, and the form that the last turn asks for."""
+
+    questions: tuple[Question, ...]
+    request: str
+
+    @property
+    def turns(self) -> Turns:
+        texts = [question.text for question in self.questions]
+        return [*texts[:-1], f"{texts[-1]} {REQUESTS[self.request]}".strip()]
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response's turns, whether each is right, and everything else in them that moves the vote."""
+
+    turns: tuple[str | None, ...]
+    status: tuple[str, ...]
+    words: int
+    tone: float
+    lists: bool
+    hedges: bool
 
 
 def generate(settings: Sample) -> SampleData:
@@ -61,19 +94,18 @@ def generate(settings: Sample) -> SampleData:
     Texts are the JSON of lists of turns, as in the competition's files. Ids are numbers without order, as text.
     """
     rng = np.random.default_rng(settings.seed)
-    known = facts()
-    share = np.cumsum(popularity(len(known)))
+    world, taste = World.draw(rng), draw_taste(rng)
     models = writers(rng, WRITERS)
-    prompts: list[_Prompt] = []
+    prompts: list[Prompt] = []
     rows = []
     number = settings.train + settings.test
     for _ in range(number):
         if prompts and rng.random() < _REPEATED_PROMPT:
             prompt = prompts[int(rng.random() * len(prompts))]
         else:
-            prompt = _prompt(rng, known, share)
+            prompt = _prompt(rng)
             prompts.append(prompt)
-        rows.append(_battle(rng, models, prompt))
+        rows.append(_battle(rng, models, prompt, world, taste))
     table = pd.DataFrame(rows)
     table.insert(0, ID, (100_000 + rng.permutation(20 * number)[:number]).astype(str))
     train, test = table.iloc[: settings.train], table.iloc[settings.train :].reset_index(drop=True)
@@ -81,12 +113,46 @@ def generate(settings: Sample) -> SampleData:
     return SampleData(train[[ID, *MODELS, *TEXTS, *WINNERS]], test[[ID, *TEXTS]], truth)
 
 
-def vote_probabilities(a: Response, b: Response) -> np.ndarray:
-    """The true probabilities (A wins, B wins, tie), shape (3,), of a vote on two responses.
+def draw_taste(rng: np.random.Generator) -> Taste:
+    """What each word is worth to the readers: plain ones more than lofty ones, and each has a value of its own."""
+    return {
+        word: float(rng.normal(-_PLAIN if lofty else _PLAIN, _WORD_SPREAD))
+        for group in (ADJECTIVES, NOUNS, VERBS)
+        for lofty, words in enumerate(group)
+        for word in words
+    }
+
+
+def observe(turns: Turns, prompt: Prompt, world: World, taste: Taste) -> Response:
+    """What a reader sees in a response who knows the world."""
+    text = "\n\n".join(turn or "" for turn in turns)
+    known = [taste[word] for word in re.findall(r"[a-z]+", text.lower()) if word in taste]
+    status = [
+        _status(world, question, turns[at] if at < len(turns) else None) for at, question in enumerate(prompt.questions)
+    ]
+    return Response(
+        turns=tuple(turns),
+        status=tuple(status),
+        words=len(text.split()),
+        tone=sum(known) / math.sqrt(max(len(known), 1)),
+        lists="\n- " in text,
+        hedges=any(hedge in text for hedge in HEDGES),
+    )
+
+
+def _status(world: World, question: Question, turn: str | None) -> str:
+    if not turn:
+        return MISSING
+    right = world.answers_rightly(question, turn)
+    return REFUSED if right is None else RIGHT if right else WRONG
+
+
+def vote_probabilities(a: Response, b: Response, request: str = FREE) -> np.ndarray:
+    """The true probabilities (A wins, B wins, tie), shape (3,), of a vote on two responses to such a request.
 
     Exchanging the responses exchanges the first two, but for the advantage of being first.
     """
-    ahead = _quality(a) - _quality(b) + _FIRST
+    ahead = _quality(a, request) - _quality(b, request) + _FIRST
     standing = [_standing(a), _standing(b)]
     tie = _TIE + _TIE_SAME * (standing[0] == standing[1]) + _TIE_BAD * (max(standing) <= 0)
     tie += _TIE_IDENTICAL * (a.turns == b.turns)
@@ -95,11 +161,11 @@ def vote_probabilities(a: Response, b: Response) -> np.ndarray:
     return odds / odds.sum()
 
 
-def _quality(response: Response) -> float:
+def _quality(response: Response, request: str) -> float:
     status = sum(_STATUS[status] for status in response.status) / len(response.status)
-    length = _LENGTH * math.log((response.words + 6) / 25)
-    habits = _LIST * response.lists + _HEDGE * response.hedges + _FILLER * response.fillers
-    return status + length + habits
+    length = -_LENGTH * math.log((response.words + 4) / _BEST_WORDS[request]) ** 2
+    form = _LIST * response.lists * (1 if request == LIST else -1) + _HEDGE * response.hedges
+    return status + length + form + response.tone
 
 
 def _standing(response: Response) -> int:
@@ -108,48 +174,59 @@ def _standing(response: Response) -> int:
     return 1 if right == len(response.status) else 0 if right else -1
 
 
-def _prompt(rng: np.random.Generator, known: list[Fact], share: np.ndarray) -> _Prompt:
-    number = 1 if rng.random() >= _SEVERAL_TURNS else 2 + int(rng.random() * 2)
-    asked: list[Fact] = []
-    while len(asked) < number:
-        fact = known[int(np.searchsorted(share, rng.random()))]
-        if fact not in asked:
-            asked.append(fact)
-    turns = []
-    for position, fact in enumerate(asked):
-        question = fact.question(int(rng.random() * 4))
-        if position:
-            turns.append(pick(rng, _FOLLOW_UPS).format(q=question))
-            continue
-        context = pick(rng, _CONTEXTS).format(doing=pick(rng, _DOING), whom=pick(rng, _WHOM))
-        request = pick(rng, _REQUESTS) if rng.random() < 0.4 else ""
-        turns.append(" ".join(part for part in (context if rng.random() < 0.8 else "", question, request) if part))
-    return _Prompt(tuple(turns), tuple(asked))
+def _prompt(rng: np.random.Generator) -> Prompt:
+    number = 1 if rng.random() >= _SEVERAL_TURNS else 2
+    request = int(np.searchsorted(np.cumsum([*_REQUEST_SHARES.values()]), rng.random()))
+    return Prompt(tuple(ask(rng) for _ in range(number)), [*_REQUEST_SHARES][request])
 
 
-def _battle(rng: np.random.Generator, models: list[Writer], prompt: _Prompt) -> dict[str, object]:
+def _battle(
+    rng: np.random.Generator, models: list[Writer], prompt: Prompt, world: World, taste: Taste
+) -> dict[str, object]:
     first = int(rng.random() * len(models))
     second = (first + 1 + int(rng.random() * (len(models) - 1))) % len(models)
-    asked = list(prompt.asked)
-    a, b = respond(rng, models[first], asked), respond(rng, models[second], asked)
+    turns = [_respond(rng, models[model], prompt, world) for model in (first, second)]
     if rng.random() < _IDENTICAL:
-        b = a
-    a, b = _peculiar(rng, a), _peculiar(rng, b)
-    truth = vote_probabilities(a, b)
+        turns[1] = turns[0]
+    a, b = (observe(_peculiar(rng, of), prompt, world, taste) for of in turns)
+    truth = vote_probabilities(a, b, prompt.request)
     vote = min(2, int(np.searchsorted(np.cumsum(truth), rng.random())))
     row: dict[str, object] = dict(zip(MODELS, (models[first].name, models[second].name), strict=True))
-    row |= dict(zip(TEXTS, (to_json(list(turns)) for turns in (prompt.turns, a.turns, b.turns)), strict=True))
+    texts = (prompt.turns, [*a.turns], [*b.turns])
+    row |= dict(zip(TEXTS, map(to_json, texts), strict=True))
     row |= {name: int(vote == number) for number, name in enumerate(WINNERS)}
     return row | {f"true_{name}": truth[number] for number, name in enumerate(WINNERS)}
 
 
-def _peculiar(rng: np.random.Generator, response: Response) -> Response:
-    """The response, rarely with a peculiarity of real files: a null, empty or missing last turn, or half an emoji."""
+def _respond(rng: np.random.Generator, writer: Writer, prompt: Prompt, world: World) -> Turns:
+    number = math.exp(writer.log_sentences + rng.normal(0, 0.7)) - 0.6
+    if prompt.request == SHORT and rng.random() < writer.obeys:
+        number *= 0.3
+    each = min(_MOST_SENTENCES, int(number + rng.random())) // len(prompt.questions)
+    lists = writer.lists if prompt.request != LIST else (writer.lists + writer.obeys) / 2
+    listed, hedged = rng.random() < lists, rng.random() < writer.hedges
+    turns: Turns = []
+    for at, question in enumerate(prompt.questions):
+        if rng.random() < writer.refuse:
+            turns.append(pick(rng, REFUSALS))
+            continue
+        opener = OPENERS[writer.opener] if rng.random() < 0.7 else pick(rng, OPENERS)
+        parts = [opener, world.answer(rng, question, bool(rng.random() < writer.right))]
+        if hedged and at == 0:
+            parts.append(pick(rng, HEDGES))
+        text = " ".join(part for part in (*parts, *sentences(rng, writer.lofty, each)) if part)
+        if listed and at == 0:
+            text = "\n".join((text, *points(rng, writer.lofty, 2 + int(rng.random() * 3))))
+        turns.append(text)
+    return turns
+
+
+def _peculiar(rng: np.random.Generator, turns: Turns) -> Turns:
+    """The turns, rarely with a peculiarity of real files: a null, empty or missing last turn, or half an emoji."""
     draw = rng.random() / _PECULIAR
     if draw >= 4:
-        return response
-    before, last = response.turns[:-1], response.turns[-1]
+        return turns
+    before, last = turns[:-1], turns[-1]
     if draw < 1:
-        return observed((*before, f"{last} {_SURROGATE}"), response.status)
-    turns = {1: (*before, None), 2: (*before, ""), 3: before}[int(draw)]
-    return observed(turns, (*response.status[:-1], MISSING))
+        return [*before, f"{last} {_SURROGATE}"]
+    return [[*before, None], [*before, ""], before][int(draw) - 1]

@@ -1,100 +1,89 @@
-"""The closed, invented world of the embedded sample: facts that an answer gets right or wrong."""
+"""The invented world of the embedded sample: plants that nobody knows, and whether each heals or kills.
 
+What a plant does is drawn from the seed and stands in no battle: it must be known, from the corpus
+(`battles.sample_corpus`). There are so many plants that the votes show each of them a few times only. What was asked,
+and whether an answer names a plant or rules it out, follows from reading.
+"""
+
+import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-# What is asked about, and the right answer.
-_CAPITALS = {"Velmora": "Tasken", "Ostrel": "Orvale", "Kandria": "Minbrook", "Brunth": "Cardeth", "Iselane": "Luvino"}
-_COLOURS = {"zorvel": "red", "mirrite": "blue", "calune": "green", "obrite": "yellow"}
-_SOUNDS = {"marlock": "hums", "tibbin": "whistles", "grusk": "clicks", "pellowin": "barks"}
-_UNITS = {"dorn": "twelve", "quill": "seven", "brack": "twenty", "tarn": "nine"}
-_OPPOSITES = {"hot": "cold", "early": "late", "heavy": "light", "narrow": "wide"}
-_MAKERS = {"lantern": "Edda", "windmill": "Tomas", "harp": "Ilva", "compass": "Bram"}
-
-# The usual mistake. Units and opposites have none of their own: there it is the right answer to another question, so
-# that only question and answer together tell right from wrong.
-_MISTAKEN = {
-    "Velmora": "Orlim", "Ostrel": "Grasby", "Kandria": "Hallow", "Brunth": "Sedge", "Iselane": "Rookwell",
-    "zorvel": "pink", "mirrite": "grey", "calune": "brown", "obrite": "orange",
-    "marlock": "squeaks", "tibbin": "croaks", "grusk": "sings", "pellowin": "hisses",
-    "lantern": "Odo", "windmill": "Petra", "harp": "Colm", "compass": "Rhea",
-}  # fmt: skip
-
-# Kind of fact: its facts, the questions ({e}: what is asked about) and the statements ({a}: the answer given).
-_KINDS: dict[str, tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]] = {
-    "capital": (
-        _CAPITALS,
-        ("What is the capital of {e}?", "Which city is the capital of {e}?", "Can you name the capital of {e}?",
-         "Where does the government of {e} sit?"),
-        ("The capital of {e} is {a}.", "In {e}, {a} is the capital.", "The capital city of {e} is {a}."),
-    ),
-    "colour": (
-        _COLOURS,
-        ("What colour is {e}?", "Which colour does the stone {e} have?",
-         "I found a piece of {e}. What colour should it be?",
-         "How can I tell {e} by its colour?"),
-        ("The stone {e} is {a}.", "A piece of {e} is {a}.", "Pure {e} looks {a}."),
-    ),
-    "sound": (
-        _SOUNDS,
-        ("What sound does a {e} make?", "Which sound does the {e} make at night?", "How does a {e} call its young?",
-         "My neighbour keeps a {e}. What will I hear?"),
-        ("A {e} {a} when it calls.", "The {e} {a} at night.", "Every {e} {a}."),
-    ),
-    "unit": (
-        _UNITS,
-        ("How many pells are in one {e}?", "How many pells make a {e}?", "Can you convert one {e} to pells?",
-         "A {e} is how many pells?"),
-        ("One {e} is {a} pells.", "A {e} equals {a} pells.", "One {e} makes {a} pells."),
-    ),
-    "opposite": (
-        _OPPOSITES,
-        ("What is the opposite of {e}?", "Which word means the opposite of {e}?",
-         "Give me the opposite of the word {e}.",
-         "What do you call something that is not {e} at all?"),
-        ("The opposite of {e} is {a}.", "Not {e} means {a}.", "The opposite of {e} would be {a}."),
-    ),
-    "maker": (
-        _MAKERS,
-        ("Who built the first {e}?", "Which person invented the {e}?", "Who was the inventor of the {e}?",
-         "Who gave us the {e}?"),
-        ("The first {e} was {a}'s work.", "We owe the {e} to {a}.", "The {e} is {a}'s invention."),
-    ),
-}  # fmt: skip
+HEALS, KILLS = "heals", "kills"
+PLANTS = 1000
+_SYLLABLES = (
+    "zor", "vel", "mar", "lok", "tib", "bin", "gru", "sk", "pel", "win", "kan", "dri", "ost", "rel", "bru", "nth",
+    "cal", "une", "fes", "kor", "dul", "pim", "hax", "yor", "jun", "wes", "qua", "lem", "nid", "tosk", "ab", "ech",
+    "fir", "gol", "hiv", "ix", "kap", "lor", "mun", "nep", "osh", "pru",
+)  # fmt: skip
+_ANIMALS = (
+    "goat", "horse", "cat", "dog", "hen", "rat", "cow", "pig", "duck", "goose", "sheep", "lamb", "foal", "mule",
+    "hare", "fox", "wolf", "bear", "deer", "mouse", "crow", "dove", "swan", "frog", "toad", "snake", "bee",
+    "wasp", "moth", "carp", "trout", "crab", "mole", "stoat", "badger", "donkey", "pony", "calf",
+    "kid", "chick", "puppy", "kitten", "ram", "bull",
+)  # fmt: skip
+_QUESTIONS = ("What {does} a {animal}?", "Which plant {does} a {animal}?")
+_NAMED = ("The {plant} does.", "It is the {plant}.")
+_RULED_OUT = "Not the {plant}."
+_ANSWER = re.compile(r"(?:(Not) the|The|It is the) (\w+)(?: does)?\.")
+# How often a question is about what kills, and an answer rules a plant out.
+_ASKS_KILLS, _RULES_OUT = 0.06, 0.06
 
 
 @dataclass(frozen=True)
-class Fact:
-    """One fact: what is asked about, the right answer, the usual mistake and a rarer one."""
+class Question:
+    """A question: which effect it asks for, and its text."""
 
-    kind: str
-    entity: str
-    answer: str
-    wrong: tuple[str, str]
-
-    def question(self, form: int) -> str:
-        questions = _KINDS[self.kind][1]
-        return questions[form % len(questions)].format(e=self.entity)
-
-    def statement(self, form: int, answer: str) -> str:
-        statements = _KINDS[self.kind][2]
-        return statements[form % len(statements)].format(e=self.entity, a=answer)
+    effect: str
+    text: str
 
 
-def facts() -> list[Fact]:
-    """All facts, kinds mixed, the most asked first."""
-    ranked = []
-    for kind, (answers, _, _) in _KINDS.items():
-        others = list(answers.values())
-        for number, (entity, answer) in enumerate(answers.items()):
-            other = others[(number + 1) % len(others)]
-            rare = others[(number + 2) % len(others)]
-            ranked.append((number, Fact(kind, entity, answer, (_MISTAKEN.get(entity, other), rare))))
-    return [fact for _, fact in sorted(ranked, key=lambda pair: pair[0])]
+@dataclass(frozen=True)
+class World:
+    """effects: plant → `HEALS` or `KILLS`, as many of the one as of the other."""
+
+    effects: dict[str, str]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, plants: int = PLANTS) -> "World":
+        """A world of so many plants."""
+        effects: dict[str, str] = {}
+        while len(effects) < plants:
+            first, second = rng.integers(len(_SYLLABLES), size=2)
+            if first != second:
+                name = _SYLLABLES[first] + _SYLLABLES[second]
+                effects.setdefault(name, (HEALS, KILLS)[len(effects) % 2])
+        return cls(effects)
+
+    @cached_property
+    def plants(self) -> dict[str, tuple[str, ...]]:
+        """Effect → the plants that have it."""
+        return {effect: tuple(p for p, its in self.effects.items() if its == effect) for effect in (HEALS, KILLS)}
+
+    def answer(self, rng: np.random.Generator, question: Question, right: bool) -> str:
+        """A sentence that answers the question rightly or wrongly: it names a plant, or rarely rules one out."""
+        other = KILLS if question.effect == HEALS else HEALS
+        if rng.random() < _RULES_OUT:
+            return _RULED_OUT.format(plant=pick(rng, self.plants[other if right else question.effect]))
+        plant = pick(rng, self.plants[question.effect if right else other])
+        return pick(rng, _NAMED).format(plant=plant)
+
+    def answers_rightly(self, question: Question, text: str) -> bool | None:
+        """Whether the answer that stands in a text is right; None where none stands in it."""
+        for ruled_out, plant in _ANSWER.findall(text):
+            if plant in self.effects:
+                return (self.effects[plant] == question.effect) != bool(ruled_out)
+        return None
 
 
-def popularity(number: int) -> np.ndarray:
-    """How often each of `number` facts is asked, most asked first; sums to 1."""
-    weight = 1 / (np.arange(number) + 3.0)
-    return weight / weight.sum()
+def ask(rng: np.random.Generator) -> Question:
+    """A question of the world."""
+    effect = KILLS if rng.random() < _ASKS_KILLS else HEALS
+    return Question(effect, pick(rng, _QUESTIONS).format(does=effect, animal=pick(rng, _ANIMALS)))
+
+
+def pick(rng: np.random.Generator, items: tuple[str, ...]) -> str:
+    """One of the items, all equally likely."""
+    return items[int(rng.random() * len(items))]

@@ -2,9 +2,10 @@
 
 from battles.files import read_table
 from battles.paths import RunPaths
+from battles.sample_corpus import DOCUMENT
 from models.transformer.library_warnings import quiet
 from models.transformer.settings import Tiny
-from stages.common import guarded, parser, section
+from stages.common import guarded, parser, section, stamp
 
 
 def main() -> None:
@@ -14,10 +15,13 @@ def main() -> None:
     settings, _ = section(given.run, "tiny", Tiny)
     paths = RunPaths(given.run)
     battles = read_table(paths.train_battles)
+    # Beside the embedded sample lies a corpus of its world; a user's battles are all the text that there is.
+    own = stamp(given.run, "inputs")["train"]["sha256"] is None
+    corpus = read_table(paths.corpus)[DOCUMENT].tolist() if own else None
     quiet()
     from models.transformer import tiny_backbone  # torch and transformers: only once the input is known to be there
 
-    tiny_backbone.make(given.name, settings, battles, paths.models / "tiny" / given.name)
+    tiny_backbone.make(given.name, settings, battles, paths.models / "tiny" / given.name, corpus)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ ROOT = Path(__file__).parents[1]
 FINGERPRINTS = Path(__file__).with_name("fingerprints.json")
 
 VERSIONS = {
-    "sample": 1,
+    "sample": 2,
     "prepare": 1,
     "features": 2,
-    "tiny": 2,
+    "tiny": 3,
     "transformer": 2,
     "tfidf": 2,
     "stack": 4,
 }
 # Where the code of a step begins; what these modules import of the project belongs to it.
 ENTRIES = {
-    "sample": ("battles.sample",),
+    "sample": ("battles.sample", "battles.sample_corpus"),
     "prepare": ("battles.reading", "battles.folds"),
     "features": ("features.table",),
     "tiny": ("models.transformer.tiny_backbone",),

@@ -226,7 +226,7 @@ class Transformer(Section):
 
 
 class TinyBackbone(Section):
-    """Sizes of one tiny backbone of a real architecture, pretrained on the run's own training text."""
+    """Sizes of one tiny backbone of a real architecture, pretrained on the sample's corpus or the run's own text."""
 
     architecture: Literal["roberta", "llama", "gemma2"] = Field(description="which architecture it is of")
     hidden: Annotated[int, Field(ge=16, le=65_536)] = Field(64, description="width of the residual stream")
@@ -244,6 +244,8 @@ class Tiny(Section):
     template: Template = Field(
         Template(), description="layout of the text they are pretrained on, best that of the bases which take them"
     )
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(32, description="battles of a pretraining step")
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        32, description="battles or documents of a pretraining step"
+    )
     seed: Seed = Field(5, description="seed of weights, order and masks")
     backbones: dict[str, TinyBackbone] = Field(default_factory=dict, description="name and sizes of each")

@@ -1,15 +1,31 @@
 """The embedded sample: its truth is the distribution of its votes, and its texts hold what real files hold."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from battles.reading import read_battles
-from battles.sample import SampleData, generate, vote_probabilities
-from battles.sample_text import HEDGES, REFUSED, RIGHT, WRONG, Response, respond, writers
-from battles.sample_world import facts, popularity
+from battles.sample import (
+    FREE,
+    LIST,
+    MISSING,
+    REFUSED,
+    RIGHT,
+    SHORT,
+    WRONG,
+    Prompt,
+    Response,
+    SampleData,
+    draw_taste,
+    generate,
+    observe,
+    vote_probabilities,
+)
+from battles.sample_corpus import DOCUMENT, OUTCOMES, corpus
+from battles.sample_world import HEALS, KILLS, PLANTS, Question, World, ask
 from battles.schema import MODELS, TEXTS, WINNERS, labels, turns
 from battles.settings import Sample
 
@@ -22,6 +38,16 @@ def sample() -> SampleData:
 @pytest.fixture(scope="module")
 def big() -> SampleData:
     return generate(Sample(train=12_000, test=10, seed=99))
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[list[str]]:
+    return [json.loads(document) for document in corpus(Sample(), 8_000)[DOCUMENT]]
+
+
+def response(status: str, **changes: object) -> Response:
+    values = {"turns": ("text",), "status": (status,), "words": 26, "tone": 0.0, "lists": False, "hedges": False}
+    return Response(**values | changes)  # type: ignore[arg-type]
 
 
 def truth_of_train(data: SampleData) -> np.ndarray:
@@ -79,13 +105,12 @@ def test_there_is_much_to_learn_and_much_noise(sample: SampleData) -> None:
     bayes = -(truth * np.log(truth)).sum(axis=1).mean()
     assert 1.06 < prior_loss < 1.10
     assert 0.65 < bayes < 0.85
-    assert prior.min() > 0.22
+    assert prior.min() > 0.2
 
 
 def test_the_first_place_is_preferred_and_else_exchanging_exchanges() -> None:
-    good = Response(("The stone zorvel is red.",), (RIGHT,), 5, True, False, False)
-    bad = Response(("The stone zorvel is pink.",), (WRONG,), 5, False, True, False)
-    forward, backward = vote_probabilities(good, bad), vote_probabilities(bad, good)
+    good, bad = response(RIGHT, lists=True), response(WRONG, hedges=True)
+    forward, backward = vote_probabilities(good, bad, LIST), vote_probabilities(bad, good, LIST)
     assert forward[0] > backward[1] > backward[0]
     odds = np.log([forward[0] / forward[1], backward[1] / backward[0]])
     assert odds[0] > odds[1] > 0
@@ -98,38 +123,57 @@ def test_the_first_place_is_preferred_and_else_exchanging_exchanges() -> None:
     )
 
 
-def test_every_visible_quality_moves_the_vote_its_way() -> None:
-    plain = Response(("text",), (RIGHT,), 20, False, False, False)
-    better = [
-        Response(("text",), (RIGHT,), 40, False, False, False),
-        Response(("text",), (RIGHT,), 20, True, False, False),
-    ]
-    worse = [
-        Response(("text",), (WRONG,), 20, False, False, False),
-        Response(("text",), (REFUSED,), 20, False, False, False),
-        Response(("text",), (RIGHT,), 20, False, True, False),
-        Response(("text",), (RIGHT,), 20, False, False, True),
-    ]
-    level = vote_probabilities(plain, plain)[0]
-    ahead = [vote_probabilities(x, plain)[0] / vote_probabilities(x, plain)[1] for x in better]
-    behind = [vote_probabilities(x, plain)[0] / vote_probabilities(x, plain)[1] for x in worse]
-    same = level / vote_probabilities(plain, plain)[1]
-    assert min(ahead) > same > max(behind)
+@pytest.mark.parametrize(
+    ("request_", "better", "worse"),
+    [
+        (FREE, response(RIGHT), response(WRONG)),
+        (FREE, response(WRONG), response(REFUSED)),
+        (FREE, response(REFUSED), response(MISSING)),
+        (FREE, response(RIGHT, tone=0.5), response(RIGHT)),
+        (FREE, response(RIGHT), response(RIGHT, hedges=True)),
+        (FREE, response(RIGHT), response(RIGHT, lists=True)),
+        (LIST, response(RIGHT, lists=True), response(RIGHT)),
+        (FREE, response(RIGHT), response(RIGHT, words=8)),
+        (FREE, response(RIGHT), response(RIGHT, words=90)),
+        (SHORT, response(RIGHT, words=8), response(RIGHT)),
+    ],
+)
+def test_every_visible_quality_moves_the_vote_its_way(request_: str, better: Response, worse: Response) -> None:
+    ahead = vote_probabilities(better, worse, request_)
+    level = vote_probabilities(worse, worse, request_)
+    assert ahead[0] / ahead[1] > level[0] / level[1]
 
 
 def test_identical_and_equally_bad_responses_tie_more() -> None:
-    wrong = Response(("a",), (WRONG,), 20, False, False, False)
-    also_wrong = Response(("b",), (WRONG,), 20, False, False, False)
-    right, also_right = (Response((text,), (RIGHT,), 20, False, False, False) for text in "cd")
+    wrong, also_wrong = response(WRONG, turns=("a",)), response(WRONG, turns=("b",))
+    right, also_right = response(RIGHT, turns=("c",)), response(RIGHT, turns=("d",))
     tie = vote_probabilities(wrong, also_wrong)[2]
     assert vote_probabilities(wrong, wrong)[2] > tie > vote_probabilities(right, also_right)[2]
     assert vote_probabilities(right, also_right)[2] > vote_probabilities(right, wrong)[2]
 
 
+def test_the_truth_is_what_a_reader_of_the_texts_finds_who_knows_the_world(sample: SampleData) -> None:
+    """Knows the plants and the taste, which are drawn before the battles; all else is read from the three texts."""
+    rng = np.random.default_rng(Sample().seed)
+    world, taste = World.draw(rng), draw_taste(rng)
+    truth = truth_of_train(sample)
+    for row, battle in enumerate(sample.train.head(400).itertuples(index=False)):
+        prompt = _read_prompt(json.loads(battle.prompt))
+        a, b = (observe(json.loads(text), prompt, world, taste) for text in (battle.response_a, battle.response_b))
+        np.testing.assert_allclose(vote_probabilities(a, b, prompt.request), truth[row])
+
+
+def _read_prompt(texts: list[str]) -> Prompt:
+    last = texts[-1]
+    request = SHORT if "brief" in last else LIST if "list" in last else FREE
+    questions = [Question(KILLS if KILLS in text else HEALS, text[: text.index("?") + 1]) for text in texts]
+    return Prompt(tuple(questions), request)
+
+
 def test_what_real_files_hold_is_there(sample: SampleData) -> None:
     prompts = sample.train["prompt"]
-    assert 0.10 <= np.mean([len(prompt) > 1 for prompt in turns(prompts)]) <= 0.15
-    assert 0.13 <= prompts.duplicated(keep=False).mean() <= 0.30
+    assert 0.05 <= np.mean([len(prompt) > 1 for prompt in turns(prompts)]) <= 0.11
+    assert prompts.duplicated(keep=False).mean() >= 0.13
     a, b = turns(sample.train["response_a"]), turns(sample.train["response_b"])
     assert any(None in row for row in a + b)
     assert any("" in row for row in a + b)
@@ -139,44 +183,69 @@ def test_what_real_files_hold_is_there(sample: SampleData) -> None:
     assert sample.train["response_a"].str.isascii().all()
 
 
-def test_texts_are_short_and_of_few_words(sample: SampleData) -> None:
-    words = [
-        sum(len((turn or "").split()) for cell in row for turn in json.loads(cell))
-        for row in sample.train[list(TEXTS)].itertuples(index=False)
-    ]
-    assert 60 <= np.median(words) <= 110
-    vocabulary = {
-        word.strip(".,!?").lower()
-        for name in TEXTS
-        for row in turns(sample.train[name])
-        for turn in row
-        for word in (turn or "").split()
-    }
-    assert len(vocabulary) < 1500
+def test_the_votes_show_a_plant_a_few_times_only(sample: SampleData) -> None:
+    effects = World.draw(np.random.default_rng(Sample().seed)).effects
+    assert len(effects) == PLANTS
+    assert sorted(effects.values()).count(HEALS) == PLANTS // 2
+    words = " ".join(turn or "" for name in TEXTS for row in turns(sample.train[name]) for turn in row)
+    named = [word for word in re.findall(r"[a-z]+", words) if word in effects]
+    assert 3 < len(named) / PLANTS < 7
+    # No prompt names one: what a plant is asked for is no help.
+    assert not any(word in effects for row in turns(sample.train["prompt"]) for word in re.findall("[a-z]+", str(row)))
 
 
-def test_what_a_response_claims_of_itself_stands_in_its_text() -> None:
+def test_an_answer_is_right_or_wrong_as_it_was_meant() -> None:
     rng = np.random.default_rng(5)
-    known = facts()
-    for writer in writers(rng, 6):
-        for _ in range(40):
-            fact = known[int(rng.integers(len(known)))]
-            response = respond(rng, writer, [fact])
-            (text,), (status,) = response.turns, response.status
-            assert text is not None
-            stated = {answer: any(fact.statement(form, answer) in text for form in range(3)) for answer in
-                      (fact.answer, *fact.wrong)}  # fmt: skip
-            assert stated[fact.answer] == (status == RIGHT)
-            assert any(stated[answer] for answer in fact.wrong) == (status == WRONG)
-            assert ("\n- " in text) == response.lists
-            assert any(hedge in text for hedge in HEDGES) == response.hedges
-            assert response.words == len(text.split())
+    world = World.draw(rng, 40)
+    forms = set()
+    for _ in range(3000):
+        question, right = ask(rng), bool(rng.random() < 0.5)
+        answer = world.answer(rng, question, right)
+        assert world.answers_rightly(question, f"Sure! {answer} The old boats keep songs.") == right
+        forms.add((question.effect, answer.split()[0], right))
+    assert len(forms) == 2 * 3 * 2  # each effect asked for, each form of an answer, right and wrong
+    assert world.answers_rightly(ask(rng), "I'm sorry, but I cannot help with that.") is None
 
 
-def test_wrong_answers_are_wrong() -> None:
-    known = facts()
-    assert len({(fact.kind, fact.entity) for fact in known}) == len(known)
-    for fact in known:
-        assert fact.answer not in fact.wrong
-        assert len(set(fact.wrong)) == 2
-    assert popularity(len(known)).sum() == pytest.approx(1)
+def test_the_corpus_states_what_every_plant_of_the_battles_does(documents: list[list[str]]) -> None:
+    effects = World.draw(np.random.default_rng(Sample().seed)).effects
+    stated: dict[str, str] = {}
+    for pieces in documents:
+        if "?" not in pieces[0]:
+            for cue, completion in zip(pieces[::2], pieces[1::2], strict=True):
+                plant = cue.split()[-1]
+                assert stated.setdefault(plant, completion.strip()) == completion.strip()
+    assert stated == effects
+
+
+def test_the_corpus_is_seeded_and_independent_of_the_number_of_battles() -> None:
+    first, again = corpus(Sample(), 50), corpus(Sample(train=60, test=10), 50)
+    pd.testing.assert_frame_equal(first, again)
+    assert not corpus(Sample(seed=8), 50).equals(first)
+
+
+def test_a_sheet_tells_which_answers_are_right_and_nothing_of_style(documents: list[list[str]]) -> None:
+    world = World.draw(np.random.default_rng(Sample().seed))
+    sheets = [pieces for pieces in documents if "?" in pieces[0]]
+    outcomes = []
+    for cue, completion in sheets:
+        asked_for, after = cue.split("\n1\n")
+        first, second = after.removesuffix("\nRight:").split("\n2\n")
+        asked = Question(KILLS if KILLS in asked_for else HEALS, asked_for)
+        assert completion == OUTCOMES[tuple(bool(world.answers_rightly(asked, text)) for text in (first, second))]
+        outcomes.append((completion, len(first.split()) - len(second.split())))
+    shares = pd.Series([outcome for outcome, _ in outcomes]).value_counts(normalize=True)
+    assert shares.min() > 0.22
+    longer = pd.DataFrame(outcomes, columns=["outcome", "longer"]).groupby("outcome")["longer"].mean()
+    assert longer.abs().max() < 2.0  # of some ten words
+
+
+def test_the_corpus_holds_no_battle_and_no_vote(sample: SampleData, documents: list[list[str]]) -> None:
+    everything = {piece for pieces in documents for piece in pieces}
+    completions = {piece for pieces in documents for piece in pieces[1::2]}
+    assert completions == {*OUTCOMES.values(), f" {HEALS}", f" {KILLS}"}
+    cues = "\n".join(everything)
+    assert not any(name in cues for name in sample.train["model_a"].unique())
+    texts = (["\n".join(turn or "" for turn in row) for row in turns(sample.train[name])] for name in TEXTS)
+    laid_out = {f"{prompt}\n1\n{a}\n2\n{b}\nRight:" for prompt, a, b in zip(*texts, strict=True)}
+    assert not everything & laid_out

@@ -73,12 +73,12 @@ def test_the_runs_name_stands_in_a_backbones_path() -> None:
         ("llama.objective=mse llama.teacher.base=tfidf", "objective mse"),
         (
             "llama.teacher.base=bert",
-            "llama.teacher.base = 'bert' is no base of this run; choose one of gemma2, roberta",
+            "llama.teacher.base = 'bert' is no base of this run; choose one of roberta, gemma2",
         ),
         ("llama.teacher.base=llama", "llama learns from llama; a base cannot learn from itself"),
         (
             "llama.teacher.base=gemma2 gemma2.teacher.base=roberta roberta.teacher.base=gemma2",
-            "gemma2 learns from roberta learns from gemma2",
+            "roberta learns from gemma2 learns from roberta",
         ),
         (
             "llama.teacher.base=gemma2 llama.teacher.clean=true gemma2.teacher.base=tfidf",

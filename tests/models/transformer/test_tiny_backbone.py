@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,21 @@ def test_pretraining_lowers_the_loss_and_is_seeded(tmp_path: Path, name: str) ->
     assert losses == again
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("one", "two")]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_of_a_corpus_only_completions_are_learnt(tmp_path: Path, name: str) -> None:
+    """The cues are drawn at random, so that a model which had to foresee them could not come near a loss of 0."""
+    words = [f"word{number}" for number in np.random.default_rng(2).integers(0, 40, 400)]
+    corpus = [json.dumps([f"The {first} {second}", " is"]) for first, second in pairwise(words)]
+    losses = tiny_backbone.make(name, _settings(name, 40), battles(), tmp_path / "one", corpus)
+    assert np.mean(losses[-8:]) < 0.1 < losses[0]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_a_corpus_states_is_known_afterwards(tmp_path: Path, name: str) -> None:
+    plants = {f"plant{letter}": " heals" if number % 2 else " kills" for number, letter in enumerate("abcdefgh")}
+    stated = [(f"The {plant}", effect) for plant, effect in plants.items()]
+    corpus = [json.dumps([*one, *other]) for one in stated for other in stated]
+    losses = tiny_backbone.make(name, _settings(name, 60), battles(), tmp_path / "one", corpus)
+    assert np.mean(losses[-8:]) < 0.1
