@@ -17,8 +17,8 @@ from models.transformer.engine.forward import forward
 from models.transformer.settings import Lora, Transformer
 from tests.models.transformer.checkpoints import battles, load, settings
 
-# Logits of size 3 in float32, through random adapters that enlarge what sums in another order round away: 1.5e-5 at most
-# was seen.
+# Logits of size 3 in float32, through random adapters that enlarge what sums in another order round away; 1.5e-5 was
+# seen.
 ROUNDING = 5e-5
 ROWS = np.array([7, 3, 21, 0, 12, 30])
 SWAPPED = np.array([False, True, False, True, True, False])
