@@ -104,7 +104,7 @@ def test_every_decoder_that_may_be_packed_keeps_battles_apart(checkpoints: dict[
     with torch.inference_mode():
         alone = _one_by_one(model, encoded)
         for multiple in (0, 1, 128):
-            assert (forward(model, encoded, ROWS, SWAPPED, 1, multiple) - alone).abs().max() < ROUNDING
+            assert (forward(model, encoded, ROWS, SWAPPED, 1, multiple) - alone).abs().max() < 1e-5
 
 
 def test_a_pad_token_in_the_text_does_not_move_the_end(checkpoints: dict[str, Path]) -> None:
@@ -118,8 +118,8 @@ def test_a_pad_token_in_the_text_does_not_move_the_end(checkpoints: dict[str, Pa
         for row in range(len(ROWS)):
             ids = torch.from_numpy(changed.sequence(int(ROWS[row]), bool(SWAPPED[row])).astype(np.int64))[None]
             expected = bare.score(bare.model(ids, use_cache=False).last_hidden_state[0, -1])
-            assert (padded[row] - expected).abs().max() < ROUNDING
-            assert (packed[row] - expected).abs().max() < ROUNDING
+            assert (padded[row] - expected).abs().max() < 1e-5
+            assert (packed[row] - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["roberta", "llama", "gemma2"])
@@ -171,7 +171,7 @@ def test_flash_attention_is_told_where_sequences_begin(
         assert pack_multiple(model, settings(checkpoints[name]))
         together = forward(model, encoded, ROWS, SWAPPED, pad, 128)
     assert set(called) == {len(ROWS) + 1}  # the filling is a sequence of its own
-    assert (together - alone).abs().max() < ROUNDING
+    assert (together - alone).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["roberta", "llama", "gemma2"])
@@ -181,7 +181,7 @@ def test_flex_attention_keeps_packed_battles_apart(checkpoints: dict[str, Path],
     # The same functions uncompiled: compiling them for a CPU takes a minute.
     with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
         alone = _one_by_one(model, encoded)
-        assert (forward(packed, encoded, ROWS, SWAPPED, pad, 128) - alone).abs().max() < ROUNDING
+        assert (forward(packed, encoded, ROWS, SWAPPED, pad, 128) - alone).abs().max() < 1e-5
 
 
 def test_packing_is_chosen_where_the_attention_can_leave_out_what_lies_between(checkpoints: dict[str, Path]) -> None:
@@ -234,9 +234,9 @@ def test_one_mask_serves_all_layers_where_the_window_hides_nothing(
             found = forward(packed, encoded, ROWS, SWAPPED, pad, 128)
             assert len(set(masks)) == kinds
             if window > longest:
-                assert (found - alone).abs().max() < ROUNDING
+                assert (found - alone).abs().max() < 1e-5
             else:
-                assert (found - _one_by_one(model, encoded)).abs().max() < ROUNDING
+                assert (found - _one_by_one(model, encoded)).abs().max() < 1e-5
                 assert (found - alone).abs().max() > 1e-4
 
 
