@@ -26,7 +26,7 @@ from battles.progress import Progress
 from battles.reading import read_battles
 from battles.schema import CLASSES
 from benchmarks.random_weights import PAD, configurations, make
-from models.transformer.backbone.adapters import Model
+from models.transformer.backbone.adapters import Model, merge
 from models.transformer.backbone.device import current_device, device_spec
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.precision import DTYPES
@@ -37,6 +37,7 @@ from models.transformer.library_warnings import quiet
 from models.transformer.planning import memory, throughput
 from models.transformer.planning.plan import token_counts
 from models.transformer.planning.preflight import resolve
+from models.transformer.planning.throughput import Pace
 from models.transformer.settings import Lora, Transformer
 from stages.common import code_version, library_versions
 
@@ -116,14 +117,24 @@ def measure(name: str, settings: Transformer, config: Any, device: torch.device,
         "computed_training_bytes": memory.estimate(settings, config, spec).total,
         "training": timed(training, model, some, factor, device),
     }
+    found["training"]["planned_battles_per_second"] = 1 / planned(settings, config, model, some, device).learn
     if not longest_only:
+        merge(model, settings)
         found["prediction"] = timed(predicting, model, encoded, 1.0, device)
+        found["prediction"]["planned_battles_per_second"] = 1 / planned(settings, config, model, encoded, device).read
+        if isinstance(model, PeftModel):
+            model.unmerge_adapter()
         stock_attention(model)
         found["stock training"] = timed(lambda: stock(model, some, settings, dtype, True), model, some, factor, device)
         found["stock prediction"] = timed(
             lambda: stock(model, encoded, settings, dtype, False), model, encoded, 1.0, device
         )
     return found
+
+
+def planned(settings: Transformer, config: Any, model: Model, encoded: Encoded, device: torch.device) -> Pace:
+    """What `make plan` says of these battles, from the base's own layers, which it times."""
+    return throughput.timed_pace(settings, config, model, encoded.lengths, device)
 
 
 def stock_attention(model: Model) -> None:
@@ -155,10 +166,13 @@ def stock(model: Any, encoded: Encoded, settings: Transformer, dtype: torch.dtyp
 def timed(
     work: Callable[[], Any], model: Model, encoded: Encoded, factor: float, device: torch.device
 ) -> dict[str, Any]:
-    """Rates of the second of two runs (the first one compiles) and its peak memory; or that the memory ran out."""
+    """Rates of the second of two runs and its peak memory, and what the first took, which compiles; or that the memory
+    ran out."""
     try:
+        began = time.perf_counter()
         work()
         synchronise(device)
+        first = time.perf_counter() - began
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         began = time.perf_counter()
@@ -171,6 +185,7 @@ def timed(
     flops = factor * throughput.forward_flops(model, tokens, float(np.square(encoded.lengths, dtype=np.float64).sum()))
     return {
         "battles": len(encoded),
+        "first_run_seconds": first,
         "battles_per_second": len(encoded) / seconds,
         "tokens_per_second": tokens / seconds,
         "model_flops_per_second": flops / seconds,
@@ -194,9 +209,12 @@ def report(name: str, found: dict[str, Any], rate: float) -> None:
         figures["share_of_matrix_product"] = figures["model_flops_per_second"] / rate
         peak = "" if figures["peak_bytes"] is None else f", peak {figures['peak_bytes'] / 1e9:.2f} GB"
         computed = f" (computed {found['computed_training_bytes'] / 1e9:.2f})" if what == "training" else ""
+        plan = figures.get("planned_battles_per_second")
+        speed = f"{figures['battles_per_second']:8.2f} battles/s" + (f" (planned {plan:.2f})" if plan else "")
         print(
-            f"{name:16} {what:17} {figures['battles_per_second']:8.2f} battles/s {figures['tokens_per_second']:10.0f} "
-            f"tokens/s {figures['share_of_matrix_product']:6.1%} of the matrix product{peak}{computed}",
+            f"{name:16} {what:17} {speed} {figures['tokens_per_second']:10.0f} tokens/s, first run "
+            f"{figures['first_run_seconds']:.1f} s, {figures['share_of_matrix_product']:6.1%} of the matrix product"
+            f"{peak}{computed}",
             flush=True,
         )
 

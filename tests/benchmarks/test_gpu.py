@@ -47,6 +47,9 @@ def test_the_tiny_run_writes_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_p
         figures = found[what]
         assert figures["tokens_per_second"] > figures["battles_per_second"] > 0
         assert 0 < figures["share_of_matrix_product"] < 1
+        assert figures["first_run_seconds"] > 0
+        assert ("planned_battles_per_second" in figures) == (what in ("training", "prediction"))
+        assert figures.get("planned_battles_per_second", 1) > 0
     assert found["computed_training_bytes"] > 0
 
 

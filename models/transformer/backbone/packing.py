@@ -16,7 +16,7 @@ ENCODERS = ("roberta", "xlm-roberta", "camembert")
 MASK_BY_KIND = ("gemma2", "qwen2", "qwen3")
 # FlexAttention computes in blocks of so many tokens, to which packs are filled up.
 FLEX_BLOCK = 128
-# It compiles once for each length, and again for each way of computing: with gradients, without, in inference mode.
+# It compiles once for each way of computing: with gradients, without, in inference mode; on a CPU for each length, too.
 MODES = 3
 
 
@@ -43,8 +43,8 @@ def pack_multiple(model: Any, settings: Transformer) -> int:
     attention = model.config._attn_implementation
     multiple = pack_padding_multiple(model.config.model_type, attention, settings)
     if multiple and attention.startswith("flex"):
-        # By default torch compiles one kernel for all lengths after the second, and that kernel fails on a CPU.
-        torch._dynamo.config.automatic_dynamic_shapes = False
+        # By default torch compiles one kernel for all lengths after the second. On a CPU that kernel fails.
+        torch._dynamo.config.automatic_dynamic_shapes = next(model.parameters()).device.type != "cpu"
         # Past the limit torch would fall back to attention over whole matrices, with a warning only. Two masks, those
         # of battles longer than a sliding window, and twice as many as there should be.
         whole = max(settings.tokens_per_batch, settings.max_length, settings.predict_max_length or 0)
