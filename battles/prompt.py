@@ -18,3 +18,16 @@ def parts(table: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
     """The texts of prompt, response A and response B, each one string per battle."""
     prompt, first, second = ([text(row) for row in turns(table[column])] for column in TEXTS)
     return prompt, first, second
+
+
+def parts_by_turn(table: pd.DataFrame) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """The texts of prompt, response A and response B, turn by turn: lists of as many strings as the battle has turns.
+
+    What has fewer turns than the other two is empty in those that it lacks; a battle has one turn at least.
+    """
+    prompt, first, second = ([[text([turn]) for turn in row] for row in turns(table[column])] for column in TEXTS)
+    for battle in zip(prompt, first, second, strict=True):
+        count = max(1, *map(len, battle))
+        for part in battle:
+            part += [""] * (count - len(part))
+    return prompt, first, second

@@ -25,6 +25,7 @@ KINDS = "base_kinds"
 # Inside of `models/transformer/`: each place imports from itself and from those before it.
 TRANSFORMER = (
     "library_warnings",
+    "settings_parts",
     "settings",
     "data",
     "backbone",

@@ -5,70 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from battles.settings import Section
+from models.transformer.settings_parts import Growing, Lora, Positive, Teacher, Template
 
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class Template(Section):
-    """The text around the three parts of a battle, in the order in which the model reads them.
-
-    Each is tokenised alone. One that ends in a space leaves a lone space token before the text, which language models
-    have hardly seen, as a space is part of the word after it: end in a line break.
-    """
-
-    prompt: str = Field("User:\n", max_length=2000, description="before the prompt")
-    first: str = Field("\n\nResponse A:\n", max_length=2000, description="before the response in the first place")
-    second: str = Field("\n\nResponse B:\n", max_length=2000, description="before the response in the second place")
-    end: str = Field("\n\nWhich response is better?", max_length=2000, description="after the second response")
-
-
-class Lora(Section):
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685)."""
-
-    rank: Annotated[int, Field(ge=1, le=4096)] = Field(16, description="rank of the matrices A and B")
-    alpha: Positive = Field(32.0, description="adapters are scaled by alpha / rank")
-    dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
-        0.05, description="share of an adapter's inputs that training drops"
-    )
-    rslora: bool = Field(
-        False, description="scale adapters by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732)"
-    )
-    dora: bool = Field(
-        False,
-        description="learn the length of a weight's columns apart from their direction (arXiv:2402.09353); slower",
-    )
-    target_modules: list[str] | Literal["all-linear"] = Field(
-        "all-linear",
-        description="layers that get adapters, by the last part of their name; all-linear: all but the head",
-    )
-    plus_ratio: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)] | None = Field(
-        None, description="LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B learns at so many times the rate of A"
-    )
-
-
-class Teacher(Section):
-    """Learning from another base's out-of-fold rows (Hinton et al. 2015, arXiv:1503.02531).
-
-    loss = (1 - weight) · cross-entropy(vote) + weight · temperature² · KL(teacher ‖ student). A training battle's
-    teacher row comes from a model that did not see its vote, but that did see the votes of the fold on which the
-    student is scored: a leak of second order, which flatters the student's score (`benchmarks/distillation.py`
-    measures it).
-    """
-
-    base: str = Field(description="name of the teacher, a base of the same run")
-    weight: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(0.5, description="weight of the KL term")
-    temperature: Positive = Field(1.0, description="softens both sides of the KL term")
-    clean: bool = Field(
-        False,
-        description="take rows of teachers that saw neither fold: no leak, K (K - 1) / 2 more trainings of the teacher",
-    )
-
-
-class Transformer(Section):
+class Transformer(Growing):
     """A sequence-classification base model on any local checkpoint or hub name."""
 
     kind: Literal["transformer"] = Field("transformer", description="kind of the base")
@@ -83,8 +28,10 @@ class Transformer(Section):
     predict_max_length: Annotated[int, Field(ge=16, le=1_000_000)] | None = Field(
         None, description="max_length of battles that are predicted, scored and test ones; none: as in training"
     )
-    truncation: Literal["middle", "left", "right"] = Field(
-        "middle", description="what of too long a text is cut off: its middle, its beginning (left) or its end (right)"
+    truncation: Literal["middle", "left", "right", "proportional"] = Field(
+        "middle",
+        description="what of too long a text is cut off: its middle, its beginning (left) or its end (right); "
+        "proportional: the middle, of prompt and responses the same share, whatever prompt_share says",
     )
     prompt_share: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = Field(
         0.2, description="share of max_length that is the prompt's; the responses share the rest equally"

@@ -30,6 +30,40 @@ def spread(lengths: np.ndarray, shares: Sequence[float], budget: int) -> np.ndar
     return kept
 
 
+def in_proportion(texts: Sequence[np.ndarray], budget: int) -> np.ndarray:
+    """How many tokens of each text of a battle are kept, (texts,), in proportion to their lengths: `budget` in all.
+
+    `texts` are token ids: prompt and two responses, of every turn. What rounding down leaves over goes to the largest
+    remainders (Hamilton's method). Of equal ones the longer text comes first, then the prompt, the earlier turn, and
+    the response whose tokens come first, so that it does not matter which response is A. Two responses that are the
+    same share one token that is left over by leaving it out.
+    """
+    lengths = np.array([len(ids) for ids in texts], dtype=np.int64)
+    total = int(lengths.sum())
+    if total <= budget:
+        return lengths
+    kept, remainders = np.divmod(lengths * budget, total)
+    left = int(budget - kept.sum())
+
+    def rank(at: int) -> tuple[int, int, bool, int, list[int]]:
+        turn, part = divmod(at, 3)
+        return -int(remainders[at]), -int(lengths[at]), part > 0, turn, texts[at].tolist()
+
+    ranked = sorted(np.flatnonzero(remainders).tolist(), key=rank)
+    if 0 < left < len(ranked) and rank(ranked[left - 1]) == rank(ranked[left]):
+        left -= 1
+    kept[ranked[:left]] += 1
+    return np.asarray(kept)
+
+
+def kept_turns(count: int, most: int, side: str) -> np.ndarray:
+    """Which of a battle's turns are kept, where at most `most` are: those that `truncation` would keep of a text."""
+    if count <= most:
+        return np.arange(count)
+    first = {"left": 0, "right": most}.get(side, (most + 1) // 2)
+    return np.concatenate([np.arange(first), np.arange(count - (most - first), count)])
+
+
 def cut(ids: np.ndarray, keep: int, mark: np.ndarray, side: str = "middle") -> np.ndarray:
     """The token ids shortened to `keep`; `mark` stands for what is cut off: the middle, or what is left or right."""
     if len(ids) <= keep:

@@ -16,7 +16,7 @@ import pandas as pd
 from battles.files import atomic, content_hash
 from battles.schema import TEXTS
 from models.transformer.data.token_budget import CHARACTERS_PER_TOKEN
-from models.transformer.data.tokenization import MARK, Encoded, encode
+from models.transformer.data.tokenization import MARK, Encoded, encode, tokens_around
 from models.transformer.settings import Transformer
 
 # Raise it when `encode` gives other tokens for the same texts, tokenizer and settings.
@@ -35,7 +35,7 @@ def encode_once(
     encoded_tables = {}
     for name, battles in tables.items():
         path = folder / f"{name}-{_key(identity, battles, settings)}.npy"
-        encoded = _read(path)
+        encoded = _read(path, settings.template.turns == "interleaved")
         if encoded is None:
             encoded = encode(tokenizer, battles, settings)
             _write(path, encoded)
@@ -72,14 +72,15 @@ def _key(identity: str, battles: pd.DataFrame, settings: Transformer) -> str:
 
 
 def _write(path: Path, encoded: Encoded) -> None:
-    pieces = [*encoded.frame, *(part[row] for row in range(len(encoded)) for part in encoded.pieces)]
+    parts = encoded.pieces if encoded.turns is None else (*encoded.pieces, [turns.ravel() for turns in encoded.turns])
+    pieces = [*encoded.frame, *(part[row] for row in range(len(encoded)) for part in parts)]
     sizes = np.array([len(piece) for piece in pieces], dtype=np.int32)
     body = np.concatenate([np.array([len(pieces)], dtype=np.int32), sizes, *pieces])
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.concatenate([_digest(body), body]))
 
 
-def _read(path: Path) -> Encoded | None:
+def _read(path: Path, interleaved: bool) -> Encoded | None:
     """What `_write` wrote; None where there is no file, or one that was cut off or changed."""
     try:
         flat = np.asarray(np.load(path, mmap_mode="r"))
@@ -92,9 +93,16 @@ def _read(path: Path) -> Encoded | None:
     sizes = flat[1 : 1 + count].astype(np.int64)
     ends = (1 + count + sizes.cumsum()).tolist()
     pieces = [flat[begin:end] for begin, end in zip([1 + count, *ends[:-1]], ends, strict=True)]
-    start, first, second, end = pieces[:4]
-    lengths = sizes[4:].reshape(-1, 3).sum(axis=1) + sizes[:4].sum()
-    return Encoded((pieces[4::3], pieces[5::3], pieces[6::3]), (start, first, second, end), lengths)
+    # What interleaved turns add: the frame's fifth piece, and how each battle's pieces divide.
+    frame, each = (5, 4) if interleaved else (4, 3)
+    around = tuple(pieces[:frame])
+    prompt, a, b, *turns = (pieces[frame + part :: each] for part in range(each))
+    lengths = sizes[frame:].reshape(-1, each)[:, :3].sum(axis=1)
+    if not interleaved:
+        return Encoded((prompt, a, b), around, lengths + tokens_around(around, 1))
+    divided = [piece.reshape(-1, 3) for piece in turns[0]]
+    lengths += np.array([tokens_around(around, len(piece)) for piece in divided], dtype=np.int64)
+    return Encoded((prompt, a, b), around, lengths, divided)
 
 
 def _digest(body: np.ndarray) -> np.ndarray:

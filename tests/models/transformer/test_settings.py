@@ -20,7 +20,7 @@ from models.transformer.data.tokenization import MARK, encode, for_prediction
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine.training import count_steps, make_schedule
 from models.transformer.planning import plan
-from models.transformer.settings import Lora, Transformer
+from models.transformer.settings import Lora, Teacher, Template, Transformer
 from oof.table import MEAN
 from tests.models.transformer.checkpoints import battles, load, settings
 from tests.models.transformer.planning.test_plan import HERE, ROWS
@@ -210,3 +210,18 @@ def test_only_plain_adapters_can_be_averaged(checkpoints: dict[str, Path]) -> No
             settings(checkpoints["llama"], test_from="adapters", **changes)
     with pytest.raises(ValidationError, match="test_from: adapters, but no battle is left to calibrate"):
         settings(checkpoints["llama"], test_from="adapters", objective="mse")
+
+
+def test_settings_that_came_later_are_not_written_down_at_their_defaults() -> None:
+    """What finished models depend on, and the hashes of it, stay what they were."""
+    plain = Transformer(backbone="a/b", teacher=Teacher(base="big"))
+    written = plain.model_dump(mode="json")
+    for section in (Transformer, Template, Teacher):
+        assert section.model_fields.keys() >= section.LATER
+    assert written.keys() == Transformer.model_fields.keys() - Transformer.LATER
+    assert written["template"].keys() == {"prompt", "first", "second", "end"}
+    assert written["teacher"].keys() == {"base", "weight", "temperature", "clean"}
+    assert Transformer.model_validate(written) == plain
+    changed = plain.model_copy(update={"template": Template(turns="interleaved")})
+    assert changed.model_dump(mode="json")["template"]["turns"] == "interleaved"
+    assert Transformer.model_validate(changed.model_dump(mode="json")) == changed

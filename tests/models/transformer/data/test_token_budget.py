@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from models.transformer.data.token_budget import CHARACTERS_PER_TOKEN, cut, shorten, spread
+from models.transformer.data.token_budget import (
+    CHARACTERS_PER_TOKEN,
+    cut,
+    in_proportion,
+    kept_turns,
+    shorten,
+    spread,
+)
 
 SHARES = (0.2, 0.4, 0.4)
 
@@ -45,3 +52,38 @@ def test_a_text_that_cannot_fit_is_shortened_before_it_is_tokenised() -> None:
     short = shorten("a" + "b" * 5 * longest + "c", 10)
     assert len(short) == longest
     assert (short[0], short[-1]) == ("a", "c")
+
+
+def test_in_proportion_keeps_the_budget_to_the_token_and_the_same_share_of_each_text() -> None:
+    generator = np.random.default_rng(1)
+    for lengths in generator.integers(0, 200, (300, 6)):
+        texts = [generator.integers(0, 1000, length) for length in lengths]
+        budget = int(generator.integers(1, 700))
+        kept = in_proportion(texts, budget)
+        assert kept.sum() == min(budget, lengths.sum())
+        share = min(1.0, budget / lengths.sum())
+        assert (kept <= lengths).all()
+        assert (np.abs(kept - share * lengths) < 1).all()
+        exchanged = in_proportion([texts[at] for at in (0, 2, 1, 3, 5, 4)], budget)
+        assert exchanged[[0, 2, 1, 3, 5, 4]].tolist() == kept.tolist()
+
+
+def test_in_proportion_does_not_look_at_the_places_of_responses() -> None:
+    """Of two responses of one length, one gets the odd token, whichever is A; of two that are the same, none."""
+    one, other = np.arange(50), np.arange(50)[::-1]
+    empty = np.arange(0)
+    assert sorted(in_proportion([empty, one, other], 51).tolist()) == [0, 25, 26]
+    assert in_proportion([empty, one, other], 51).tolist() == in_proportion([empty, other, one], 51)[[0, 2, 1]].tolist()
+    assert in_proportion([empty, one, one.copy()], 51).tolist() == [0, 25, 25]
+    # A longer text comes before a shorter one, and the prompt before a response of its length.
+    assert in_proportion([one, one, other], 31).tolist() == [11, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [("left", [3, 4, 5]), ("right", [0, 1, 2]), ("middle", [0, 1, 5]), ("proportional", [0, 1, 5])],
+)
+def test_of_too_many_turns_those_are_kept_that_truncation_keeps(side: str, expected: list[int]) -> None:
+    assert kept_turns(6, 3, side).tolist() == expected
+    assert kept_turns(2, 3, side).tolist() == [0, 1]
+    assert len(kept_turns(6, 1, side)) == 1

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from battles.schema import TEXTS
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.data import token_cache
 from models.transformer.data.token_cache import encode_once
@@ -63,7 +64,32 @@ def test_what_does_not_change_the_tokens_does_not_tokenise_again(
     assert made == [60]
 
 
-@pytest.mark.parametrize("changes", [{"max_length": 90}, {"prompt_share": 0.3}, {"template": {"end": " ?"}}])
+def test_interleaved_turns_are_read_back(checkpoints: dict[str, Path], tmp_path: Path, made: list[int]) -> None:
+    short = {"prompt": "Q", "first": "A", "second": "B", "end": "?", "turns": "interleaved"}
+    base = settings(checkpoints["llama"], template=short, truncation="proportional")
+    two = battles().assign(
+        **{name: [f'["{n}", {cell[1:-1]}]' for n, cell in enumerate(battles()[name])] for name in TEXTS}
+    )
+    expected = encode(load_tokenizer(base), two, base)
+    assert expected.turns is not None
+    assert {len(turns) for turns in expected.turns} == {2}
+    for _ in range(2):
+        found = encode_once(load_tokenizer(base), {"train": two}, base, tmp_path)["train"]
+        assert _same(found, expected)
+        assert _same(found.rows(np.array([5, 3])), expected.rows(np.array([5, 3])))
+    assert made == [60]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_length": 90},
+        {"prompt_share": 0.3},
+        {"template": {"end": " ?"}},
+        {"template": {"turns": "interleaved"}},
+        {"truncation": "proportional"},
+    ],
+)
 def test_other_settings_tokenise_again_and_leave_one_file(
     checkpoints: dict[str, Path], tmp_path: Path, made: list[int], changes: dict[str, Any]
 ) -> None:
