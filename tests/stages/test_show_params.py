@@ -22,7 +22,13 @@ def _every_section() -> Iterator[type[Section]]:
         if section not in known:
             known.add(section)
             yield section
-            waiting += [cls for cls in Section.__subclasses__() if cls.__module__ == section.__module__]
+            waiting += [cls for cls in _below(Section) if cls.__module__.startswith(section.__module__)]
+
+
+def _below(section: type[Section]) -> Iterator[type[Section]]:
+    for cls in section.__subclasses__():
+        yield cls
+        yield from _below(cls)
 
 
 SECTIONS = sorted(_every_section(), key=lambda cls: cls.__name__)
