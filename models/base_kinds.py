@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from battles.files import content_hash, file_hash
@@ -103,11 +104,20 @@ def _training_set(settings: Transformer, data: BaseData) -> "TrainingSet":
     from models.transformer.data.teacher import teacher_probabilities
     from models.transformer.data.training_set import TrainingSet
 
-    extra = None if settings.extra_train is None else read_battles(settings.extra_train, voted=True, soft=True)
+    extra, weights = read_extra(settings)
     taught = None
     if settings.teacher is not None:
         taught = teacher_probabilities(data.paths, settings.teacher, data.folds)
-    return TrainingSet.of(data.battles, extra, taught)
+    return TrainingSet.of(data.battles, extra, taught, weights)
+
+
+def read_extra(settings: Transformer) -> tuple[pd.DataFrame | None, np.ndarray | None]:
+    """The further battles of a base and the weights of their losses (battles,); None where there are none, or all 1."""
+    tables = [read_battles(extra.path, voted=True, soft=True) for extra in settings.extra_files]
+    if not tables:
+        return None, None
+    weights = np.repeat([extra.weight for extra in settings.extra_files], [len(table) for table in tables])
+    return pd.concat(tables, ignore_index=True), None if (weights == 1).all() else weights
 
 
 def open_saved(name: str, settings: Section, battles: pd.DataFrame, folder: Path) -> PredictTest:

@@ -56,7 +56,9 @@ def read(path: str | Path, bases: Sequence[str], features: Sequence[str]) -> Ext
     table = read_columns(path, needed)
     ids = _ids(path, table)
     labels = _labels(path, table, ids)
-    probabilities = {base: _probabilities(path, table, base, ids) for base in chosen}
+    probabilities = {
+        base: _probabilities(path, table, probability_columns[base], f"base {plain(base)}", ids) for base in chosen
+    }
     feature_values = _features(path, table, features, ids)
     covered = np.logical_and.reduce([~np.isnan(values).any(axis=1) for values in probabilities.values()])
     if not covered.any():
@@ -75,6 +77,32 @@ def read(path: str | Path, bases: Sequence[str], features: Sequence[str]) -> Ext
         None if folds is None else folds[covered],
         None if groups is None else groups[covered].reset_index(drop=True),
     )
+
+
+def read_rows(path: str | Path, ids: pd.Series) -> np.ndarray:
+    """Probabilities (ids, 3) of these battles from a table of `id` and the three winner columns, in any order.
+
+    Rows of other battles are passed over. Raises BadInput for a battle that is missing, and as `read` does.
+    """
+    path = Path(path)
+    columns = [ID, *WINNERS]
+    lacking = [name for name in columns if name not in (names := read_names(path))]
+    if lacking:
+        raise BadInput(f"{path}: no column {lacking[0]}; it has {plain(', '.join(names))}; give {', '.join(columns)}")
+    table = read_columns(path, columns)
+    known = _ids(path, table)
+    places = pd.Series(np.arange(len(known)), index=known).reindex(ids.to_numpy())
+    values = np.full((len(ids), len(WINNERS)), np.nan)
+    there = places.notna().to_numpy()
+    values[there] = _probabilities(path, table, list(WINNERS), "its probabilities", known)[places[there].astype(int)]
+    missing = np.isnan(values).any(axis=1)
+    if missing.any():
+        first = plain(ids.iloc[int(missing.argmax())])
+        raise BadInput(
+            f"{path}: no probabilities for {missing.sum()} of the run's {len(ids)} training battles, id {first} the "
+            "first of them; give each a row"
+        )
+    return values
 
 
 def exchange(features: Sequence[str]) -> dict[str, str]:
@@ -187,8 +215,7 @@ def _refuse_split_groups(path: Path, folds: np.ndarray, groups: pd.Series, ids: 
     )
 
 
-def _probabilities(path: Path, table: pd.DataFrame, base: str, ids: pd.Series) -> np.ndarray:
-    columns = [f"{base}_{name}" for name in WINNERS]
+def _probabilities(path: Path, table: pd.DataFrame, columns: list[str], title: str, ids: pd.Series) -> np.ndarray:
     for name in columns:
         _refuse_text(path, table[name])
         if pd.api.types.is_bool_dtype(table[name]):
@@ -201,7 +228,7 @@ def _probabilities(path: Path, table: pd.DataFrame, base: str, ids: pd.Series) -
         bad = ~absent & ~(np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & near)
     if bad.any():
         raise BadInput(
-            f"{_row(path, bad, ids)}, base {plain(base)}: {values[int(bad.argmax())].tolist()}; "
+            f"{_row(path, bad, ids)}, {title}: {values[int(bad.argmax())].tolist()}; "
             "give three probabilities that sum to 1, or NaN for all three"
         )
     return np.asarray(values / sums[:, None])

@@ -3,7 +3,8 @@
 Settings, data and the store of its models, from the stamp and the tables.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,23 +61,35 @@ class BaseRun:
     def open(self) -> tuple[FitModel, PredictTest]:
         """What fits a model of the base, and what predicts with a saved one.
 
-        Raises BadInput where a file of further battles is not the one that the stamp has the hash of.
+        Raises BadInput where a file of further battles or of a teacher is not the one that the stamp has the hash of.
         """
-        with self._reading_extra():
+        with self._reading_files():
             return open_base(self.name, self.settings, self.data)
 
     def open_mean(self) -> FitModel:
         """What makes one model of those of all folds to run; raises BadInput as `open` does."""
         assert isinstance(self.settings, Transformer)
-        with self._reading_extra():
+        with self._reading_files():
             return open_mean(self.name, self.settings, self.data, self.folds)
 
-    def _reading_extra(self) -> AbstractContextManager[None]:
-        extra = getattr(self.settings, "extra_train", None)
-        if extra is None:
-            return nullcontext()
-        source = {"path": extra, "sha256": self.depends_on["extra_train"]["sha256"]}
-        return unchanged(f"{self.name}.extra_train", source)
+    @contextmanager
+    def _reading_files(self) -> Iterator[None]:
+        with ExitStack() as reading:
+            for setting, path, sha256 in self._files():
+                reading.enter_context(unchanged(f"{self.name}.{setting}", {"path": path, "sha256": sha256}))
+            yield
+
+    def _files(self) -> Iterator[tuple[str, str, str]]:
+        """The files that training reads beside the battles: setting, path, and the hash in the stamp."""
+        if not isinstance(self.settings, Transformer):
+            return
+        hashes = self.depends_on.get("extra_train", {}).get("sha256", [])
+        hashes = [hashes] if isinstance(hashes, str) else hashes
+        for extra, sha256 in zip(self.settings.extra_files, hashes, strict=True):
+            yield "extra_train", extra.path, sha256
+        files = [] if self.settings.teacher is None else self.settings.teacher.files
+        for path, sha256 in zip(files, self.depends_on.get("teacher_files", []), strict=True):
+            yield "teacher.file", path, sha256
 
     def store(self, replace: bool = False) -> ModelStore:
         """Where the base's models lie, and what they depend on: the stamp's part, and what only the files tell."""

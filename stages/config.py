@@ -110,27 +110,37 @@ def teachers(sections: Mapping[str, Section]) -> dict[str, Teacher]:
         if isinstance(base, Transformer) and base.teacher is not None:
             by_base[name] = base.teacher
     for name, teacher in by_base.items():
-        if teacher.base not in run.bases:
-            raise BadInput(
-                f"params.yaml: {name}.teacher.base = {teacher.base!r} is no base of this run; "
-                f"choose one of {', '.join(other for other in run.bases if other != name)}"
-            )
-        if teacher.clean and teacher.base in by_base:
-            raise BadInput(
-                f"params.yaml: {name}.teacher.clean: {teacher.base} has a teacher of its own, whose rows saw the "
-                f"votes that are to be kept out; set {name}.teacher.clean to false or drop {teacher.base}.teacher"
-            )
-        chain = [name]
-        while chain[-1] in by_base:
-            chain.append(by_base[chain[-1]].base)
-            if chain[-1] == name:
+        for other in teacher.bases:
+            if other not in run.bases:
                 raise BadInput(
-                    f"params.yaml: {name}.teacher.base = {teacher.base!r}: {' learns from '.join(chain)}; "
-                    "a base cannot learn from itself"
+                    f"params.yaml: {name}.teacher.base = {other!r} is no base of this run; "
+                    f"choose one of {', '.join(base for base in run.bases if base != name)}"
                 )
-            if chain[-1] in chain[:-1]:
-                break  # a circle further on, which is refused at its own bases
+            if teacher.clean and other in by_base:
+                raise BadInput(
+                    f"params.yaml: {name}.teacher.clean: {other} has a teacher of its own, whose rows saw the "
+                    f"votes that are to be kept out; set {name}.teacher.clean to false or drop {other}.teacher"
+                )
+        if circle := _circle(name, by_base):
+            raise BadInput(
+                f"params.yaml: {name}.teacher.base = {teacher.base!r}: {' learns from '.join(circle)}; "
+                "a base cannot learn from itself"
+            )
     return by_base
+
+
+def _circle(name: str, teachers: Mapping[str, Teacher]) -> list[str] | None:
+    """The way from a base over its teachers back to itself; None where there is none."""
+    waiting, known = [[name]], {name}
+    while waiting:
+        chain = waiting.pop()
+        for other in teachers[chain[-1]].bases if chain[-1] in teachers else ():
+            if other == name:
+                return [*chain, name]
+            if other not in known:
+                known.add(other)
+                waiting.append([*chain, other])
+    return None
 
 
 def check_names(bases: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ def fragment(sections: dict[str, Section], stamps: Stamps, run: str) -> str:
         transformers = [name for name in settings.bases if isinstance(sections[name], Transformer)]
         lines.append(f"TRANSFORMERS := {' '.join(transformers)}")
         clean: list[str] | None = stamps["run"]["clean"]
-        of_students = {teacher.base for teacher in teachers.values() if teacher.clean}
+        of_students = {other for teacher in teachers.values() if teacher.clean for other in teacher.bases}
         lines.append(f"CLEAN := {' '.join(sorted(of_students | set(clean or ())))}")
         paths = RunPaths(run)
         nested = [] if clean is None else [paths.nested_features, *map(paths.pairs, clean)]
@@ -54,6 +54,6 @@ def _needs(name: str, sections: dict[str, Section], run: str) -> list[str]:
             )
         needs.append(f"{base.backbone}/config.json")
     if teacher := config.teachers(sections).get(name):
-        needs.append(str(paths.predictions(teacher.base)))
-        needs += [str(paths.pairs(teacher.base))] if teacher.clean else []
+        needs += [str(paths.predictions(other)) for other in teacher.bases]
+        needs += [str(paths.pairs(other)) for other in teacher.bases if teacher.clean]
     return needs

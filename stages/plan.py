@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from battles.errors import BadInput
 from battles.files import read_table
 from battles.paths import RunPaths
-from battles.reading import read_battles
-from models.base_kinds import base_settings
+from models.base_kinds import base_settings, read_extra
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.library_warnings import quiet
 from models.transformer.planning.cards import read_card, read_hours
@@ -43,7 +42,7 @@ def main() -> None:
     stamps = {name: stamp(run, name) for name in stamp(run, "run")["bases"]}
     bases = {name: base_settings(value["settings"]) for name, value in stamps.items()}
     teachers = [base.teacher for base in bases.values() if isinstance(base, Transformer) and base.teacher is not None]
-    taught_clean = {teacher.base for teacher in teachers if teacher.clean}
+    taught_clean = {other for teacher in teachers if teacher.clean for other in teacher.bases}
     plans: dict[str, plan.Plan] = {}
     notes: list[str] = []
     for name, settings in bases.items():
@@ -51,8 +50,8 @@ def main() -> None:
             notes.append(f"{name}: no backbone; {len(battles)} battles on the CPU, seconds to minutes")
             continue
         learns = battles
-        if settings.extra_train is not None:
-            learns = TrainingSet.of(battles, read_battles(settings.extra_train, voted=True, soft=True)).battles
+        if settings.extra_files:
+            learns = TrainingSet.of(battles, read_extra(settings)[0]).battles
         wanted = folds_count if stamps[name]["folds"] is None else len(stamps[name]["folds"])
         rows = plan.Rows(len(battles), test, folds_count, wanted, len(learns) - len(battles))
         try:

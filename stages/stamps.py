@@ -75,15 +75,22 @@ def _add_bases(stamps: Stamps, sections: dict[str, Section], wanted: list[int] |
         needs: dict[str, Any] = {"version": VERSIONS[kind], "settings": predictive(base), "battles": battles}
         if isinstance(base, Transformer):
             if base.extra_train is not None:
-                sha256 = _input(f"{name}.extra_train", base.extra_train)["sha256"]
-                needs["extra_train"] = {"sha256": sha256, "prompts": "new"}
+                hashes = [_input(f"{name}.extra_train", extra.path)["sha256"] for extra in base.extra_files]
+                # One file alone is written down as it was before there could be several.
+                alone = isinstance(base.extra_train, str)
+                needs["extra_train"] = {"sha256": hashes[0] if alone else hashes, "prompts": "new"}
             if base.backbone.startswith(f"{config.tiny_root(run)}/"):
                 needs["tiny"] = {"version": VERSIONS["tiny"], **stamps["tiny"]["settings"]}
         if name in teachers:
-            needs["teacher"] = content_hash(depends_on(teachers[name].base))
+            teacher = teachers[name]
+            of_bases = [content_hash(depends_on(other)) for other in teacher.bases]
+            if of_bases:
+                needs["teacher"] = of_bases[0] if isinstance(teacher.base, str) else of_bases
+            if teacher.files:
+                needs["teacher_files"] = [_input(f"{name}.teacher.file", path)["sha256"] for path in teacher.files]
         return needs
 
-    taught_by = {teacher.base for teacher in teachers.values()}
+    taught_by = {other for teacher in teachers.values() for other in teacher.bases}
     for name in stamps["run"]["bases"]:
         # A student learns from its teacher's rows of all folds.
         stamps[name] |= {"folds": None if name in taught_by else wanted, "depends_on": depends_on(name)}

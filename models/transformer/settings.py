@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from battles.settings import Section
-from models.transformer.settings_parts import Growing, Lora, Positive, Teacher, Template
+from models.transformer.settings_parts import ExtraFile, Growing, Lora, Positive, Teacher, Template
 
 NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
@@ -65,12 +65,12 @@ class Transformer(Growing):
     objective: Literal["cross_entropy", "mse"] = Field(
         "cross_entropy", description="mse: one output and squared error, as in the founding paper (engine/scalar_head)"
     )
-    teacher: Teacher | None = Field(None, description="another base to learn from beside the votes")
-    extra_train: str | None = Field(
+    teacher: Teacher | None = Field(None, description="other bases, or rows of a file, to learn from beside the votes")
+    extra_train: str | list[ExtraFile] | None = Field(
         None,
-        description="file of further battles to learn from, in any format, never scored; winner columns may hold "
-        "probabilities, which must come from models that saw none of the run's votes; battles whose prompt one of the "
-        "run's battles has are left out",
+        description="file of further battles to learn from, in any format, never scored, or several: [{path: …, "
+        "weight: …}]; winner columns may hold probabilities, which must come from models that saw none of the run's "
+        "votes; battles whose prompt one of the run's battles has are left out",
     )
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
         "adamw", description="8-bit moments (Dettmers et al. 2021, arXiv:2110.02861); paged: they may leave the GPU"
@@ -113,6 +113,13 @@ class Transformer(Growing):
         512, description="scored battles whose log loss stands in the curve after every epoch; nothing is chosen by it"
     )
     seed: Seed = Field(11, description="seed of head, order of battles and dropout; fold k adds k")
+
+    @property
+    def extra_files(self) -> list[ExtraFile]:
+        """The files of further battles."""
+        if isinstance(self.extra_train, str):
+            return [ExtraFile(path=self.extra_train)]
+        return self.extra_train or []
 
     @property
     def orders(self) -> int:

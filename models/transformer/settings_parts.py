@@ -1,8 +1,8 @@
-"""Sections inside a transformer base's section: the text around a battle, adapters, a teacher."""
+"""Sections inside a transformer base's section: the text around a battle, adapters, teachers, further battles."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from battles.settings import Section
 
@@ -74,18 +74,74 @@ class Lora(Section):
 
 
 class Teacher(Growing):
-    """Learning from another base's out-of-fold rows (Hinton et al. 2015, arXiv:1503.02531).
+    """Learning from another base's out-of-fold rows, or from rows of a file (Hinton et al. 2015, arXiv:1503.02531).
 
-    loss = (1 - weight) · cross-entropy(vote) + weight · temperature² · KL(teacher ‖ student). A training battle's
-    teacher row comes from a model that did not see its vote, but that did see the votes of the fold on which the
-    student is scored: a leak of second order, which flatters the student's score (`benchmarks/distillation.py`
-    measures it).
+    loss = (1 - weight) · cross-entropy(vote)
+         + weight · (temperature² · KL(teacher ‖ student) + cosine · (1 - cos(teacher, student)))
+
+    The cosine is that of the two vectors of softened probabilities, as in PyTorch's CosineEmbeddingLoss of a like pair;
+    the LMSYS competition's first place added one to both other terms. Several teachers are one: the mean of their
+    probabilities.
+
+    A training battle's row of another base comes from a model that did not see its vote, but that did see the votes of
+    the fold on which the student is scored: a leak of second order, which flatters the student's score
+    (`benchmarks/distillation.py` measures it). The rows of a file must come from models that saw none of the run's
+    votes: nothing here can check that, and a teacher that saw them gives the scored votes away.
     """
 
-    base: str = Field(description="name of the teacher, a base of the same run")
-    weight: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(0.5, description="weight of the KL term")
-    temperature: Positive = Field(1.0, description="softens both sides of the KL term")
+    base: str | list[str] | None = Field(None, description="names of teachers, bases of the same run: one or a list")
+    weight: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        0.5, description="weight of the teacher's terms; the votes have the rest"
+    )
+    temperature: Positive = Field(1.0, description="softens both sides of the teacher's terms; 1: as they are")
     clean: bool = Field(
         False,
-        description="take rows of teachers that saw neither fold: no leak, K (K - 1) / 2 more trainings of the teacher",
+        description="take rows of teachers that saw neither fold: no leak, K (K - 1) / 2 more trainings of each",
     )
+    file: str | list[str] | None = Field(
+        None,
+        description="tables (one or a list) with id and three winner columns for each of the run's training battles, "
+        "by models that saw none of the run's votes; battles whose ids the run does not have are passed over",
+    )
+    shares: Annotated[list[Positive], Field(min_length=1)] | None = Field(
+        None, description="weights of the teachers in their mean, bases before files, of any sum; none: all alike"
+    )
+    cosine: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = Field(
+        0.0, description="weight of the cosine term beside the KL term, 0: none"
+    )
+
+    LATER = frozenset({"file", "shares", "cosine"})
+
+    @property
+    def bases(self) -> list[str]:
+        """The teachers that are bases of the run."""
+        return _as_list(self.base)
+
+    @property
+    def files(self) -> list[str]:
+        """The teachers that are files."""
+        return _as_list(self.file)
+
+    @model_validator(mode="after")
+    def _there_are_teachers(self) -> Self:
+        count = len(self.bases) + len(self.files)
+        if not count:
+            raise ValueError("teacher: neither base nor file is given; name a base of the run, or a table of rows")
+        if self.shares is not None and len(self.shares) != count:
+            raise ValueError(f"teacher.shares: {len(self.shares)} weights for {count} teachers; give each its own")
+        if self.clean and not self.bases:
+            raise ValueError("teacher.clean: true, but the rows of a file stay what they are; set it to false")
+        return self
+
+
+class ExtraFile(Section):
+    """A file of further battles, and how much they count."""
+
+    path: str = Field(min_length=1, description="file of battles, in any format")
+    weight: Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = Field(
+        1.0, description="the loss of each of its battles counts so many times that of a battle of the run"
+    )
+
+
+def _as_list(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else value

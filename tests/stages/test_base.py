@@ -14,9 +14,13 @@ quiet()
 
 from battles.errors import BadInput  # noqa: E402  # after the libraries are quiet
 from battles.files import read_json, read_metadata, read_table  # noqa: E402
+from battles.paths import RunPaths  # noqa: E402
 from battles.sample import generate  # noqa: E402
+from battles.schema import WINNERS  # noqa: E402
 from battles.settings import Sample  # noqa: E402
 from models.transformer import fold_mean  # noqa: E402
+from models.transformer.data.teacher import teacher_probabilities  # noqa: E402
+from models.transformer.settings import Teacher  # noqa: E402
 from oof import table  # noqa: E402
 from stages import base, params, predict, prepare  # noqa: E402
 from tests.models.transformer.checkpoints import make_checkpoint  # noqa: E402
@@ -178,6 +182,61 @@ def test_extra_battles_are_read_checked_and_part_of_the_key(run: Run, capsys: py
     extra.assign(winner_model_a=0.3).to_parquet("extra.parquet")
     with pytest.raises(BadInput, match=r"extra.parquet: row 1, id .* 0.3, 0.25, 0.25 sum to 0.8"):
         run.make("small", "small.extra_train=extra.parquet", again=True)
+
+
+def test_further_battles_of_several_files_count_by_their_weights(run: Run) -> None:
+    extra = DATA.train.head(20)
+    extra = extra.assign(prompt=[json.dumps([f"new {number}"]) for number in range(len(extra))])
+    extra.head(12).to_csv("one.csv", index=False)
+    extra.tail(8).to_parquet("other.parquet")
+    extra.to_csv("both.csv", index=False)
+    alone = run.make("small", "small.extra_train=both.csv").probabilities
+    files = 'small.extra_train=[{"path":one.csv,"weight":%s},{"path":other.parquet}]'
+    # In the order of one file, and at the same weight, they are the same battles.
+    assert np.array_equal(run.make("small", files % "1", again=True).probabilities, alone)
+    less = run.make("small", files % "0.1", again=True).probabilities
+    assert not np.allclose(less, alone, atol=1e-6)
+    trained = run.trained()
+    run.make("small", files % "0.1")
+    assert run.trained() == trained
+    with pytest.raises(BadInput, match=r"small.extra_train: gone.csv: no such file"):
+        run.make("small", 'small.extra_train=[{"path":one.csv},{"path":gone.csv}]', again=True)
+    extra.tail(7).to_parquet("other.parquet")
+    with pytest.raises(BadInput, match=r"small: 3 finished models .*because of extra_train.sha256"):
+        run.make("small", files % "0.1")
+
+
+def test_a_teacher_may_be_a_file_and_several_are_their_mean(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.make("tfidf")
+    folds = read_table("battles/r/folds.parquet")
+    rows = table.read(Path("oof/r/tfidf.parquet"), folds).probabilities
+    by_base = run.make("small", "small.teacher.base=tfidf small.teacher.weight=1").probabilities
+    # In another order, beside battles that are not the run's.
+    shuffled = np.random.default_rng(0).permutation(len(rows))
+    known = pd.DataFrame(rows[shuffled], columns=list(WINNERS)).assign(id=folds["id"].to_numpy()[shuffled])
+    other = pd.DataFrame([["unknown", 0.2, 0.3, 0.5]], columns=["id", *WINNERS])
+    pd.concat([other, known]).to_csv("rows.csv", index=False)
+    by_file = "small.teacher.base=null small.teacher.file=rows.csv small.teacher.shares=null"
+    np.testing.assert_allclose(run.make("small", by_file, again=True).probabilities, by_base, atol=1e-6)
+    known.assign(**dict.fromkeys(WINNERS, 1 / 3)).to_parquet("even.parquet")
+    mean = (rows + 2 * np.full((len(rows), 3), 1 / 3)) / 3
+    teacher = Teacher(base="tfidf", file=["rows.csv", "even.parquet"], shares=[1, 1, 4])
+    np.testing.assert_allclose(teacher_probabilities(RunPaths("r"), teacher, folds)[1], mean, atol=1e-12)
+    several = "small.teacher.base=[tfidf] small.teacher.file=[even.parquet] small.teacher.shares=[1,2]"
+    taught = run.make("small", several, again=True).probabilities
+    assert np.abs(taught - by_base).max() > 1e-4
+    known.drop(index=3).to_csv("rows.csv", index=False)
+    missing = rf"rows.csv: no probabilities for 1 of the run's 50 training battles, id {known['id'][3]} the first"
+    with pytest.raises(BadInput, match=missing):
+        run.make("small", by_file, again=True)
+    known.assign(winner_tie=2.0).to_csv("rows.csv", index=False)
+    with pytest.raises(BadInput, match=r"rows.csv: row 1 .*, its probabilities: .* give three probabilities that sum"):
+        run.make("small", by_file, again=True)
+    known.drop(columns="winner_tie").to_csv("rows.csv", index=False)
+    with pytest.raises(BadInput, match=r"rows.csv: no column winner_tie; .*; give id, winner_model_a"):
+        run.make("small", by_file, again=True)
+    with pytest.raises(BadInput, match=r"small.teacher.file: gone.csv: no such file"):
+        run.make("small", "small.teacher.file=gone.csv", again=True)
 
 
 def test_without_ties_no_order_of_a_language_model_gives_them_anything(run: Run) -> None:

@@ -84,6 +84,12 @@ def test_the_runs_name_stands_in_a_backbones_path() -> None:
             "llama.teacher.base=gemma2 llama.teacher.clean=true gemma2.teacher.base=tfidf",
             "gemma2 has a teacher of its own",
         ),
+        ("llama.teacher.base=[roberta,bert]", "llama.teacher.base = 'bert' is no base of this run"),
+        (
+            "llama.teacher.base=[gemma2,roberta] roberta.teacher.base=[gemma2,llama]",
+            "roberta learns from llama learns from roberta",
+        ),
+        ("llama.teacher.file=rows.csv llama.teacher.clean=true", "teacher.clean: true, but the rows of a file"),
         ("epochs=1", "not section.key=value"),
         ("llama.epochs", "not section.key=value"),
         ("lama.epochs=1", "section 'lama' is no stage"),

@@ -51,7 +51,7 @@ def test_the_sections_are_those_of_params_yaml() -> None:
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 10**400, -(10**30), 10**20])
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda cls: cls.__name__)
 def test_no_number_is_without_bounds(section: type[Section], value: float) -> None:
-    required = {"base": "one", "backbone": "one", "architecture": "llama", "bases": ["one"]}
+    required = {"base": "one", "path": "one", "backbone": "one", "architecture": "llama", "bases": ["one"]}
     given = {name: required[name] for name, field in section.model_fields.items() if field.is_required()}
     for name, field in section.model_fields.items():
         if "int" in str(field.annotation) or "float" in str(field.annotation):

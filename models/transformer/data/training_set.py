@@ -8,6 +8,7 @@ import pandas as pd
 from battles.errors import BadInput
 from battles.folds import prompt_key
 from battles.schema import WINNERS, labels, turns
+from models.transformer.data.targets import Targets
 from models.transformer.settings import Transformer
 
 # Of its training battles, what a single output is calibrated on (`engine.scalar_head`).
@@ -20,12 +21,12 @@ HELD_OUT_ROWS = 100
 class FoldRows:
     """What one model learns from, as positions into `TrainingSet.battles`.
 
-    `targets` of `train_rows` are vote probabilities (rows, 3), or with a teacher (rows, 2, 3): votes and the teacher's.
-    A scalar head is calibrated on `calibration_rows`. `extra` battles are among the train rows.
+    `targets` are those of `train_rows`. A scalar head is calibrated on `calibration_rows`. `extra` battles are among
+    the train rows.
     """
 
     train_rows: np.ndarray
-    targets: np.ndarray
+    targets: Targets
     calibration_rows: np.ndarray
     extra: int
 
@@ -35,8 +36,9 @@ class TrainingSet:
     """The run's voted battles and after them the extra ones of other prompts, which are never scored.
 
     `votes` (battles, 3) may be probabilities for extra battles; `labels` (voted,) are the class numbers of the run's
-    own. `teacher_probabilities` (models, voted, 3) are by number of the model that learns from them. `left_out` counts
-    the extra battles that are not there, as a battle of the run has their prompt.
+    own. `teacher_probabilities` (models, voted, 3) are by number of the model that learns from them. `weights`
+    (battles,) of the losses are 1 for the run's own; None: all are. `left_out` counts the extra battles that are not
+    there, as a battle of the run has their prompt.
     """
 
     battles: pd.DataFrame
@@ -45,19 +47,28 @@ class TrainingSet:
     prompts: np.ndarray
     teacher_probabilities: np.ndarray | None
     left_out: int = 0
+    weights: np.ndarray | None = None
 
     @classmethod
     def of(
-        cls, battles: pd.DataFrame, extra: pd.DataFrame | None = None, teacher_probabilities: np.ndarray | None = None
+        cls,
+        battles: pd.DataFrame,
+        extra: pd.DataFrame | None = None,
+        teacher_probabilities: np.ndarray | None = None,
+        extra_weights: np.ndarray | None = None,
     ) -> "TrainingSet":
+        """`extra_weights` (extra,) are of the losses of the `extra` battles; None: all are 1."""
         prompts = _prompt_keys(battles)
-        every_battle, left_out = battles, 0
+        every_battle, left_out, weights = battles, 0, None
         if extra is not None:
-            new = of_new_prompts(extra, prompts)
-            every_battle, left_out = pd.concat([battles, new], ignore_index=True), len(extra) - len(new)
-            prompts = np.concatenate([prompts, _prompt_keys(new)])
+            keys = _prompt_keys(extra)
+            is_new = ~np.isin(keys, prompts)
+            every_battle = pd.concat([battles, extra[is_new]], ignore_index=True)
+            left_out, prompts = int((~is_new).sum()), np.concatenate([prompts, keys[is_new]])
+            if extra_weights is not None:
+                weights = np.concatenate([np.ones(len(battles)), extra_weights[is_new]])
         votes = every_battle[list(WINNERS)].to_numpy(dtype=np.float64)
-        return cls(every_battle, votes, labels(battles), prompts, teacher_probabilities, left_out)
+        return cls(every_battle, votes, labels(battles), prompts, teacher_probabilities, left_out, weights)
 
     @property
     def has_extra(self) -> bool:
@@ -75,30 +86,26 @@ class TrainingSet:
         own, calibration_rows = train_rows[~held], train_rows[held]
         extra = np.arange(len(self.labels), len(self.votes))
         rows = np.concatenate([own, extra])
-        targets = self.votes[rows]
+        taught = None
         if self.teacher_probabilities is not None:
             taught = np.full((len(rows), 3), np.nan)
             taught[: len(own)] = self._of_teacher(self.teacher_probabilities[number][own], number, settings)
-            targets = np.stack([targets, taught], axis=1)
-        return FoldRows(rows, targets, calibration_rows, len(extra))
+        weights = None if self.weights is None else self.weights[rows]
+        return FoldRows(rows, Targets.of(self.votes[rows], taught, weights), calibration_rows, len(extra))
 
     @staticmethod
     def _of_teacher(probabilities: np.ndarray, number: int, settings: Transformer) -> np.ndarray:
         """The teacher's probabilities (rows, 3), once it is known that there are some for every row."""
         missing = int(np.isnan(probabilities).any(axis=1).sum())
         if missing:
-            assert settings.teacher is not None
+            assert settings.teacher is not None  # rows of files are complete
+            bases = settings.teacher.bases
             raise BadInput(
-                f"teacher.base: {settings.teacher.base} has no out-of-fold row for {missing} of the "
+                f"teacher.base: {' or '.join(bases)} has no out-of-fold row for {missing} of the "
                 f"{len(probabilities)} battles that model {number} learns from; "
-                f"run make oof-{settings.teacher.base} without FOLDS"
+                f"run make {' '.join(f'oof-{base}' for base in bases)} without FOLDS"
             )
         return probabilities
-
-
-def of_new_prompts(extra: pd.DataFrame, prompts: np.ndarray) -> pd.DataFrame:
-    """The extra battles whose `prompt_key` is not among `prompts` (n,): the others may be the run's own battles."""
-    return extra[~np.isin(_prompt_keys(extra), prompts)]
 
 
 def _prompt_keys(battles: pd.DataFrame) -> np.ndarray:

@@ -12,11 +12,12 @@ from battles.errors import BadInput
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.packing import pack_multiple
 from models.transformer.data.batching import batches, computed_tokens
+from models.transformer.data.targets import Targets
 from models.transformer.data.tokenization import Encoded
 from models.transformer.engine import distributed, out_of_memory
 from models.transformer.engine.forward import Scorer
 from models.transformer.engine.fsdp import Sharded
-from models.transformer.engine.loss import as_shown, loss_sum
+from models.transformer.engine.loss import loss_sum
 from models.transformer.engine.optimizer import reserve_moments
 from models.transformer.settings import Transformer
 
@@ -25,14 +26,14 @@ from models.transformer.settings import Transformer
 class GradientStep:
     """Accumulates the gradients of optimizer steps through `scorer`, a module as accelerate has prepared it.
 
-    `targets` (battles, …, 3) are in the original order. `budget` is the most tokens of a micro-batch; it halves where
+    `targets` are in the original order. `budget` is the most tokens of a micro-batch; it halves where
     the memory runs out, and stays so. `multiple` is `backbone.packing.pack_multiple`'s.
     """
 
     accelerator: Accelerator
     scorer: torch.nn.Module
     encoded: Encoded
-    targets: torch.Tensor
+    targets: Targets
     settings: Transformer
     pad: int
     multiple: int
@@ -45,12 +46,13 @@ class GradientStep:
         scorer: torch.nn.Module,
         base: LoadedBase,
         encoded: Encoded,
-        targets: np.ndarray,
+        targets: Targets | np.ndarray,
     ) -> "GradientStep":
         """With the packing of the base's model and the token budget of its settings."""
-        settings, as_tensor = base.settings, torch.from_numpy(targets).float()
+        settings = base.settings
         multiple = pack_multiple(base.model, settings)
-        return cls(accelerator, scorer, encoded, as_tensor, settings, base.pad, multiple, settings.tokens_per_batch)
+        wanted = targets if isinstance(targets, Targets) else Targets.of(targets)
+        return cls(accelerator, scorer, encoded, wanted, settings, base.pad, multiple, settings.tokens_per_batch)
 
     def run(self, rows: np.ndarray, swapped: np.ndarray, number: int, clear: Callable[[], None]) -> tuple[float, float]:
         """Gradients of step `number`; its loss and the tokens computed, each the mean over processes.
@@ -98,7 +100,7 @@ class GradientStep:
         The last micro-batch exchanges the gradients. Sharded weights exchange theirs in every micro-batch, and a
         process that has fewer repeats its last one at no weight.
         """
-        wanted = as_shown(self.targets[rows], torch.from_numpy(swapped))
+        wanted = self.targets.rows(rows).shown(torch.from_numpy(swapped))
         own = _own_part(len(rows))
         weight = self.accelerator.num_processes / len(rows)  # gradients are averaged over processes
         if not len(own):
@@ -113,7 +115,7 @@ class GradientStep:
             exchanges = sharded or number == len(parts) - 1
             with nullcontext() if exchanges else self.accelerator.no_sync(self.scorer):
                 logits = self.scorer(self.encoded, rows[part], swapped[part], self.pad, self.multiple)
-                part_loss = loss_sum(logits, wanted[part], self.settings) * part_weight
+                part_loss = loss_sum(logits, wanted.rows(part), self.settings) * part_weight
                 self.accelerator.backward(part_loss)
             loss += part_loss.item()
             computed += computed_tokens(self.encoded.lengths[rows[part]], self.multiple)

@@ -16,6 +16,7 @@ from battles.progress import Progress
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.packing import pack_multiple
 from models.transformer.data.batching import training_steps
+from models.transformer.data.targets import Targets
 from models.transformer.data.tokenization import Encoded
 from models.transformer.engine import checkpoint, distributed, fsdp, out_of_memory
 from models.transformer.engine.forward import Scorer
@@ -39,7 +40,7 @@ Step: TypeAlias = tuple[np.ndarray, np.ndarray]
 def train(
     base: LoadedBase,
     encoded: Encoded,
-    targets: np.ndarray,
+    targets: Targets | np.ndarray,
     seed: int,
     evaluate: Callable[[LoadedBase], float | None],
     progress: Progress,
@@ -47,8 +48,8 @@ def train(
 ) -> tuple[LoadedBase, list[dict[str, Any]]]:
     """Trains in place; returns the trained base and its curve, one dict per optimizer step.
 
-    `targets` (battles, 3) are vote probabilities in the original order, or with a teacher (battles, 2, 3). The loss
-    (`engine.loss`) is averaged over the rows of an optimizer step, however it is cut into micro-batches. `evaluate` is
+    `targets` are in the original order; an array (battles, 3) is vote probabilities alone. The loss (`engine.loss`) is
+    averaged over the rows of an optimizer step, however it is cut into micro-batches. `evaluate` is
     called at the end of every epoch; its value (log loss on rows that are not trained on, in nats) goes into the curve,
     and nothing is chosen by it. With a `checkpoint_path` a killed training goes on from that file, one that is
     interrupted (Ctrl-C, SIGTERM) is saved before it ends, and one that has ended is not repeated. Raises BadInput when

@@ -225,3 +225,16 @@ def test_settings_that_came_later_are_not_written_down_at_their_defaults() -> No
     changed = plain.model_copy(update={"template": Template(turns="interleaved")})
     assert changed.model_dump(mode="json")["template"]["turns"] == "interleaved"
     assert Transformer.model_validate(changed.model_dump(mode="json")) == changed
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ({"weight": 0.5}, "teacher: neither base nor file is given"),
+        ({"base": ["one", "two"], "file": "rows.csv", "shares": [1, 2]}, "teacher.shares: 2 weights for 3 teachers"),
+        ({"file": "rows.csv", "clean": True}, "teacher.clean: true, but the rows of a file stay what they are"),
+    ],
+)
+def test_teachers_that_do_not_go_together_are_refused(teacher: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Teacher.model_validate(teacher)

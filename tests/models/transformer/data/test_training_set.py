@@ -34,8 +34,9 @@ def test_extra_battles_are_learnt_unless_a_battle_of_the_run_has_their_prompt() 
     # In other letters, but the same prompts.
     kept = [json.loads(prompt)[0].strip().lower() for prompt in training_set.battles["prompt"][60:]]
     assert kept == ["quite new", "new too"]
-    assert np.array_equal(rows.targets[: len(TRAIN)], np.eye(3)[training_set.votes[TRAIN].argmax(axis=1)])
-    assert np.allclose(rows.targets[len(TRAIN) :], [0.2, 0.3, 0.5])
+    assert np.array_equal(rows.targets.votes[: len(TRAIN)], np.eye(3)[training_set.votes[TRAIN].argmax(axis=1)])
+    assert np.allclose(rows.targets.votes[len(TRAIN) :], [0.2, 0.3, 0.5])
+    assert rows.targets.weights is None
     # A refit scores nothing, and learns from no copies of its own battles either.
     assert training_set.choose(5, np.arange(60), PLAIN, 1).extra == 2
     assert TrainingSet.of(table, _extra(table["prompt"][:5])).has_extra
@@ -62,8 +63,19 @@ def test_each_model_learns_from_its_own_teacher_rows() -> None:
     base = PLAIN.model_copy(update={"teacher": Teacher(base="big")})
     training_set = TrainingSet.of(battles(), _extra(pd.Series(['["new"]', '["newer"]'])), taught)
     rows = training_set.choose(0, TRAIN, base, 1)
-    assert np.array_equal(rows.targets[: len(TRAIN), 1], taught[0][TRAIN])
-    assert np.isnan(rows.targets[len(TRAIN) :, 1]).all()
-    assert np.array_equal(training_set.choose(1, TRAIN, base, 1).targets[: len(TRAIN), 1], taught[1][TRAIN])
+    assert rows.targets.teacher is not None
+    np.testing.assert_allclose(rows.targets.teacher[: len(TRAIN)], taught[0][TRAIN], rtol=1e-6)
+    assert rows.targets.teacher[len(TRAIN) :].isnan().all()
+    second = training_set.choose(1, TRAIN, base, 1).targets.teacher
+    assert second is not None
+    np.testing.assert_allclose(second[: len(TRAIN)], taught[1][TRAIN], rtol=1e-6)
     with pytest.raises(BadInput, match=r"teacher.base: big has no out-of-fold row for 20 of the 60 battles"):
         training_set.choose(0, np.arange(60), base, 1)
+
+
+def test_further_battles_count_by_the_weights_of_those_that_are_left() -> None:
+    extra = _extra(pd.concat([battles()["prompt"][:2], pd.Series(['["new"]', '["newer"]', '["newest"]'])]))
+    weights = np.array([9.0, 9.0, 0.5, 2.0, 0.25])
+    rows = TrainingSet.of(battles(), extra, None, weights).choose(0, TRAIN, PLAIN, 1)
+    assert rows.targets.weights is not None
+    assert rows.targets.weights.tolist() == [1.0] * len(TRAIN) + [0.5, 2.0, 0.25]

@@ -13,6 +13,7 @@ from models.transformer.backbone.device import DeviceSpec, device_spec
 from models.transformer.backbone.packing import pack_multiple
 from models.transformer.backbone.precision import DTYPES, choose_dtype
 from models.transformer.backbone.pretrained import load_config
+from models.transformer.data.targets import Targets
 from models.transformer.data.tokenization import Encoded
 from models.transformer.engine.forward import forward
 from models.transformer.engine.loss import loss_sum
@@ -128,7 +129,7 @@ def _measure(model: Any, base: Transformer) -> int:
     with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
             logits = forward(model, encoded, np.arange(4), np.zeros(4, dtype=bool), 1, multiple)
-        loss_sum(logits, torch.ones(4, 3), base).backward()
+        loss_sum(logits, Targets(torch.ones(4, 3)), base).backward()
     now = peak = 0
     for event in sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
         if event.name() == "[memory]":
