@@ -22,7 +22,6 @@ from report.gallery import Gallery
 from report.inputs import Extras, Inputs
 from report.learning import by_share
 from report.page import Section, page
-from report.style import styled
 from report.why import by_family, by_input
 
 _ORIGIN = {"code_version": "code", "params_hash": "stack params", "fold_hash": "folds"}
@@ -37,8 +36,7 @@ def build(inputs: Inputs, folder: Path, extras: Extras | None = None) -> Finding
     findings = find(inputs)
     warnings = alerts(inputs, findings, extras)
     gallery = Gallery(folder / "figures")
-    with styled():
-        sections = _sections(inputs, findings, extras, gallery)
+    sections = _sections(inputs, findings, extras, gallery)
     gallery.forget_others()
     write_json(folder / "metrics.json", to_json(inputs, findings) | _of_extras(inputs, extras) | {"alerts": warnings})
     top = sections_scores.summary(inputs, findings, extras, warnings)

@@ -1,5 +1,6 @@
 "use strict";
-// Filters of the battles, and tables sorted by a click on their heads. Without it the page shows the same, unfiltered.
+// Filters of the battles, tables sorted by a click on their heads, and figures that tell their values. Without it the
+// page shows the same, unfiltered and as images.
 for (const browser of document.querySelectorAll(".browser")) {
   const form = browser.querySelector(".filters"), battles = [...browser.querySelectorAll(".battle")];
   const values = battles.map((battle) => JSON.parse(battle.dataset.values));
@@ -38,3 +39,21 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// A chart is drawn when it comes near the window. Expressions are interpreted, never compiled: the page forbids that.
+const options = { mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false,
+  tooltip: { disableDefaultStyle: true } };
+const draw = (figure) => {
+  const image = figure.querySelector("img"), chart = document.createElement("div");
+  chart.className = "chart";
+  image.after(chart);
+  vegaEmbed(chart, JSON.parse(figure.querySelector("script").textContent), options)
+    .then(() => figure.classList.add("live"));
+};
+const near = new IntersectionObserver((seen) => {
+  for (const entry of seen.filter((one) => one.isIntersecting)) {
+    near.unobserve(entry.target);
+    draw(entry.target);
+  }
+}, { rootMargin: "600px" });
+for (const figure of document.querySelectorAll("figure")) near.observe(figure);
+document.querySelector(".hint").hidden = false;

@@ -1,7 +1,7 @@
 """What a section is made of, and the page that it stands on: `page.html.jinja` turns these parts into markup.
 
-Jinja2 escapes every text; no part holds markup. The page may load nothing and run no script but its own, should an
-escape ever be forgotten: its content security policy names that script by its hash.
+Jinja2 escapes every text; no part holds markup. The page may load nothing and run no script but its own two, should an
+escape ever be forgotten: its content security policy names them by their hashes. The figures' charts are data in it.
 """
 
 import base64
@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from report.style import clean
+from report.rendering import runtime
+from report.style import clean, dark
 
 _FOLDER = Path(__file__).parent
 
@@ -49,11 +50,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Image:
-    """A figure by the name of its file, what it shows for those who cannot see it, and the caption above it."""
+    """A figure by the name of its file, what it shows for those who cannot see it, the caption above it, and its chart.
+
+    The page shows the file until its script has drawn the chart (Vega-Lite, as JSON), without it, and in print.
+    """
 
     name: str
     what: str
-    caption: str = ""
+    caption: str
+    chart: str
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,7 @@ class Section:
 
 def page(title: str, top: Sequence[Part], sections: Sequence[Section], foot: str, figures: Path) -> str:
     """The whole document; `figures` is the folder that the images' files lie in."""
-    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    scripts = [runtime(), (_FOLDER / "page.js").read_text(encoding="utf-8")]
     return (
         _environment(figures)
         .get_template("page.html.jinja")
@@ -132,9 +136,9 @@ def page(title: str, top: Sequence[Part], sections: Sequence[Section], foot: str
             top=top,
             sections=sections,
             foot=foot,
-            css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            script_hash=digest,
+            css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8") + dark(".chart ")),
+            scripts=[Markup(script) for script in scripts],
+            hashes=[base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii") for script in scripts],
         )
     )
 
@@ -148,6 +152,7 @@ def _environment(figures: Path) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clean"] = lambda text: clean(str(text))
+    environment.filters["data"] = _as_data
     environment.filters["svg"] = lambda name: _as_url(figures / f"{name}.svg")
     return environment
 
@@ -155,3 +160,8 @@ def _environment(figures: Path) -> Environment:
 def _as_url(path: Path) -> str:
     """An SVG file as the source of an image: so it can neither run scripts nor clash with the ids of another."""
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _as_data(text: str) -> Markup:
+    """JSON as the content of a script element that holds data: without what could end it."""
+    return Markup(text.replace("<", "\\u003c"))

@@ -55,10 +55,8 @@ def battles(inputs: Inputs, findings: Findings, gallery: Gallery) -> Section:
 def _lengths(inputs: Inputs, gallery: Gallery) -> Image:
     logs = inputs.lengths.ravel() / math.log(10)
     counts, edges = np.histogram(logs, bins=40, range=(0, max(1.0, float(logs.max()))))
-    ticks = [(float(power), f"{10**power:,}") for power in range(int(edges[-1]) + 1)]
-    figure = charts.histogram(
-        edges.tolist(), counts.tolist(), ticks, "characters of a response (logarithmic)", "responses"
-    )
+    what = "characters of a response (logarithmic)"
+    figure = charts.histogram(edges.tolist(), counts.tolist(), what, "responses")
     return gallery.add("lengths", figure, "Histogram of the responses' lengths", "Length of the responses")
 
 
@@ -80,7 +78,7 @@ def models(findings: Findings, gallery: Gallery) -> Section:
             ranked[["low", "high"]].to_numpy().tolist(),
             "win rate, ties half: 95 % interval",
             0.5,
-            percent=True,
+            form=".1%",
         )
         caption = f"Top {len(ranked)} by win rate, of {int(findings.win_rates['ranked'].sum())} ranked"
         images.append(gallery.add("win_rates", figure, "Win rates with 95 % intervals", caption))
@@ -137,6 +135,7 @@ def _ratings(plain: Ratings, styled: Ratings | None, gallery: Gallery) -> list[P
             (top[["low", "high"]] * ELO).to_numpy().tolist(),
             "points around the mean: 95 % interval",
             0.0,
+            form="+.0f",
         )
         what = f"{captions[name]} of the best {len(top)} models with 95 % intervals"
         images.append(

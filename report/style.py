@@ -1,26 +1,18 @@
-"""The look of every figure, and saving one as SVG. Names from the user's files are drawn as they are, never as TeX.
+"""The look of every figure: colours in both schemes, sizes, and how a name from the user's files becomes a label.
 
 A figure is as wide as a telephone's screen, so that its text keeps one size wherever the page is read; wider windows
-show several side by side. In a dark window its colours change by a style sheet of its own.
+show several side by side. In a dark window its colours change by a style sheet.
 """
 
-import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from battles.files import write_text
 
 CLASS_NAMES = ("A wins", "B wins", "tie")
 CLASS_COLOURS = ("#2f6db3", "#d2691e", "#5b8c5a")
 INK, MUTED, GRID, ACCENT, WARNING = "#22303c", "#8a97a3", "#e3e8ec", "#2f6db3", "#b3412f"
-# What each colour is in a dark window.
+# One colour a line, where there are more than three.
+LINES = (*CLASS_COLOURS, "#a0529b", "#b8860b", "#2a9d9d", "#c0504d", "#7a6a58", "#6a5acd", "#708238")
+# What each colour is in a dark window; those that are missing are bright enough for both.
 DARK = {
     INK: "#dfe6ec",
     MUTED: "#8f9ca8",
@@ -29,59 +21,59 @@ DARK = {
     WARNING: "#e5836f",
     "#d2691e": "#f09a5a",
     "#5b8c5a": "#8cc08a",
+    "#a0529b": "#cf8bcb",
+    "#b8860b": "#d9b04a",
+    "#2a9d9d": "#5cc7c7",
+    "#c0504d": "#e58a87",
+    "#7a6a58": "#b3a28e",
+    "#6a5acd": "#a296ee",
+    "#708238": "#a9bf68",
 }
-WIDTH = 3.55  # inches, 341 px: a telephone's window of 390 px without its margins
+WIDTH = 341  # pixels: a telephone's window of 390 without its margins
 NAME_LENGTH = 26
+# Arial and Liberation Sans are equally wide: the program that lays a figure out and the browser agree on its text.
+_FONT = "Arial, Liberation Sans, Helvetica, sans-serif"
+_SMALL, _SIZE = 11, 12
 
-_RC: dict[Any, Any] = {
-    "text.parse_math": False,  # a model's name may hold dollar signs
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": GRID,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
+CONFIG: dict[str, Any] = {
+    "aria": False,  # the figure as a whole has an alternative text
+    "background": "transparent",
+    "font": _FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "domainColor": MUTED,
+        "gridColor": GRID,
+        "labelColor": INK,
+        "labelFontSize": _SIZE,
+        "labelLimit": 175,
+        "tickColor": MUTED,
+        "tickCount": 4,
+        "titleColor": INK,
+        "titleFontSize": _SIZE,
+        "titleFontWeight": "normal",
+        "titlePadding": 6,
+    },
+    "axisX": {"titleAnchor": "end", "titleAlign": "right"},
+    "legend": {
+        "columns": 3,
+        "labelColor": INK,
+        "labelFontSize": _SMALL,
+        "labelLimit": 300,
+        "offset": 8,
+        "orient": "bottom",
+        "rowPadding": 3,
+        "symbolStrokeWidth": 2,
+        "title": None,
+    },
+    "text": {"color": INK, "fontSize": _SMALL},
+    "rule": {"color": MUTED},
 }
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Draw and save inside of this: matplotlib reads some settings only when it renders."""
-    with mpl.rc_context(_RC), warnings.catch_warnings():
-        # A name may be in a script that matplotlib's own font lacks: the SVG holds text, the browser's fonts draw it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as SVG, atomically; the same figure gives the same bytes."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    write_text(path, buffer.getvalue().replace("<defs>", f"<style>{_dark()}</style>\n<defs>", 1))
-
-
-def _dark() -> str:
-    """Rules that exchange the colours in a dark window; matplotlib writes them into the elements' own styles."""
+def dark(scope: str = "") -> str:
+    """Rules of a style sheet that exchange the colours in a dark window, of the figures below `scope`."""
     rules = [
-        f'[style*="{what}: {light}"]{{{what}:{dark}!important}}'
-        for light, dark in DARK.items()
-        for what in ("fill", "stroke")
+        f'{scope}[{what}="{light}"]{{{what}:{colour}}}' for light, colour in DARK.items() for what in ("fill", "stroke")
     ]
     return "@media screen and (prefers-color-scheme: dark){" + "".join(rules) + "}"
 
@@ -91,23 +83,18 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
-def shortened(name: str) -> str:
-    """A name as a label: clean, and of at most 26 characters."""
+def shortened(name: str, length: int = NAME_LENGTH) -> str:
+    """A name as a label: clean, and of at most so many characters."""
     text = clean(name)
-    return text if len(text) <= NAME_LENGTH else text[: NAME_LENGTH - 1] + "…"
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def panel(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes, in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def rows_of(axes: Axes, labels: list[str]) -> list[int]:
-    """Prepares axes for one row per label, the first on top, without horizontal grid lines; gives the positions."""
-    positions = list(range(len(labels)))
-    axes.set_yticks(positions, labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-    return positions
+def labels(names: Sequence[str], length: int = NAME_LENGTH) -> list[str]:
+    """A label for each name, no two alike: those that their ends alone tell apart are numbered."""
+    given = dict[str, int]()
+    told = list[str]()
+    for name in names:
+        label = shortened(name, length)
+        given[label] = given.get(label, 0) + 1
+        told.append(label if given[label] == 1 else f"{label} ({given[label]})")
+    return told

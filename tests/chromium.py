@@ -52,6 +52,28 @@ class View:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def wait(self, condition: str) -> None:
+        """Returns when a JavaScript condition holds; fails when it does not within 20 seconds."""
+        look = f"const look = () => ({condition}) ? done(true) : setTimeout(look, 20); look(); setTimeout(done, 20000)"
+        params = {"expression": f"new Promise((done) => {{ {look} }})", "awaitPromise": True}
+        result = self.browser.call("Runtime.evaluate", params, self.session)
+        assert result["result"].get("value") is True, (condition, self.messages, result)
+
+    def mouse(self, kind: str, at: tuple[float, float], **more: object) -> None:
+        """An event of the mouse at a place in the window: `Moved`, `Pressed`, `Released` or `Wheel`."""
+        params = {"type": f"mouse{kind}", "x": at[0], "y": at[1], **more}
+        self.browser.call("Input.dispatchMouseEvent", params, self.session)
+
+    def click(self, at: tuple[float, float]) -> None:
+        """A click of the left button at a place in the window."""
+        for kind in ("Pressed", "Released"):
+            self.mouse(kind, at, button="left", clickCount=1)
+
+    def emulate(self, scheme: str, media: str = "") -> None:
+        """Sets the colour scheme and the medium that the page is told of."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.browser.call("Emulation.setEmulatedMedia", {"media": media, "features": features}, self.session)
+
     def screenshot(self, path: Path, whole: bool = True) -> None:
         """Writes a PNG of the page, or of the window."""
         taken = self.browser.call("Page.captureScreenshot", {"captureBeyondViewport": whole}, self.session)
@@ -98,8 +120,7 @@ class Chromium:
             self.call(f"{domain}.enable", session=session)
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", metrics, session)
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.call("Emulation.setEmulatedMedia", {"media": media, "features": features}, session)
+        view.emulate(scheme, media)
         self.call("Page.navigate", {"url": page.resolve().as_uri()}, session)
         while True:
             received = self._receive()

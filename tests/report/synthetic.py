@@ -10,10 +10,12 @@ import pandas as pd
 from battles.files import write_json, write_table
 from battles.schema import MODELS, WINNERS
 from battles.swap import swap_probabilities
+from features.drift import Drift
 from oof import table
 from oof.learning_curve import SHARES, LearningCurve
 from oof.table import STACK
-from report.inputs import Explanation, Learning
+from report.browser import choose
+from report.inputs import Explanation, Extras, Inputs, Learning, StudyTrials
 from report.scores import score
 from report.splits import spread
 
@@ -108,6 +110,35 @@ def learning(rows: int) -> Learning:
     }
     curve = LearningCurve(SHARES, np.array(SHARES) * rows * 0.8, np.arange(rows), losses, 2)
     return Learning(curve, np.arange(rows) // 2, "tfidf alone: fitted again.")
+
+
+def everything(inputs: Inputs, with_texts: bool = True) -> Extras:
+    """Everything that a report can tell beside the tables."""
+    columns = pd.DataFrame({"column": ["words_a"], "auc": [0.8], "train": [1.0], "test": [2.0]})
+    trials = pd.DataFrame(
+        {
+            "number": range(12),
+            "state": ["COMPLETE"] * 11 + ["PRUNED"],
+            "value": np.linspace(1.1, 1.0, 12),
+            "rounds": 9,
+            "seconds": 1.0,
+            "num_leaves": range(3, 15),
+            "extra_trees": [True, False] * 6,
+        }
+    )
+    return Extras(
+        made="2024-12-01 12:00 UTC",
+        facts=[("training battles", "data/train.csv, sha256 0123"), ("processor", "a <b>fast</b> one")],
+        settings={"stack": {"trials": 3, "learning_rate": [0.02, 0.1]}},
+        dots={"roberta": 512},
+        explanation=explanation(np.unique(np.concatenate([*choose(inputs).values()]))),
+        studies=[StudyTrials("residual booster, all battles [6a1c775a]", trials, {"num_leaves": 0.7})],
+        learning=[learning(len(inputs.battles))],
+        splits=over_splits(len(inputs.battles)),
+        drift=Drift(0.8, 0.02, columns),
+        test_battles=70,
+        with_texts=with_texts,
+    )
 
 
 def write_run(

@@ -15,14 +15,12 @@ from battles.errors import BadInput
 from battles.files import read_json, read_table, write_json, write_table
 from battles.paths import RunPaths
 from battles.schema import labels
-from features.drift import Drift
 from oof import table
 from oof.metrics import log_loss
-from report.browser import choose
 from report.build import build
-from report.inputs import Extras, Inputs, StudyTrials, read, read_scores
+from report.inputs import Extras, read, read_scores
 from report.sections_scores import MOST_PANELS
-from tests.report.synthetic import BASES, NAMES, RUN, battles, explanation, learning, over_splits, write_run
+from tests.report.synthetic import BASES, NAMES, RUN, battles, everything, write_run
 
 
 class Page(HTMLParser):
@@ -35,6 +33,10 @@ class Page(HTMLParser):
         self.images: list[str] = []
         self.alternatives: list[str] = []
         self.anchors: list[str] = []
+        self.programs = 0
+        self.charts: list[str] = []
+        self.policy = ""
+        self._in_chart = False
         self.feed(markup)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
@@ -45,38 +47,18 @@ class Page(HTMLParser):
             self.alternatives.append(given.get("alt") or "")
         if tag == "section":
             self.anchors.append(given.get("id") or "")
+        if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy":
+            self.policy = given.get("content") or ""
+        if tag == "script":
+            self._in_chart = given.get("type") == "application/json"
+            self.programs += not self._in_chart
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._in_chart = False
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
-def _extras(inputs: Inputs, with_texts: bool = True) -> Extras:
-    """Everything that a report can tell beside the tables."""
-    columns = pd.DataFrame({"column": ["words_a"], "auc": [0.8], "train": [1.0], "test": [2.0]})
-    trials = pd.DataFrame(
-        {
-            "number": range(12),
-            "state": ["COMPLETE"] * 11 + ["PRUNED"],
-            "value": np.linspace(1.1, 1.0, 12),
-            "rounds": 9,
-            "seconds": 1.0,
-            "num_leaves": range(3, 15),
-            "extra_trees": [True, False] * 6,
-        }
-    )
-    return Extras(
-        made="2024-12-01 12:00 UTC",
-        facts=[("training battles", "data/train.csv, sha256 0123"), ("processor", "a <b>fast</b> one")],
-        settings={"stack": {"trials": 3, "learning_rate": [0.02, 0.1]}},
-        dots={"roberta": 512},
-        explanation=explanation(np.unique(np.concatenate([*choose(inputs).values()]))),
-        studies=[StudyTrials("residual booster, all battles [6a1c775a]", trials, {"num_leaves": 0.7})],
-        learning=[learning(len(inputs.battles))],
-        splits=over_splits(len(inputs.battles)),
-        drift=Drift(0.8, 0.02, columns),
-        test_battles=70,
-        with_texts=with_texts,
-    )
+        (self.charts if self._in_chart else self.words).append(data)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +67,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
     write_run(root, *battles(300))
     inputs = read(RunPaths(RUN, root), BASES)
-    build(inputs, root / "report" / RUN, _extras(inputs))
+    build(inputs, root / "report" / RUN, everything(inputs))
     return root / "report" / RUN
 
 
@@ -109,7 +91,15 @@ def test_the_page_stands_alone_with_every_section_and_figure(written: Path) -> N
     for content in files.values():
         ET.fromstring(content)
     assert not {"link", "iframe"} & set(page.tags)
-    assert page.tags.count("script") == 1
+    assert page.programs == 2  # Vega and our own
+    assert len(page.charts) == len(files)
+    assert all(json.loads(chart)["description"] in page.alternatives for chart in page.charts)
+    allowed = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
+    assert allowed.pop("style-src") == "'unsafe-inline'"
+    assert re.fullmatch("'sha256-[^' ]+' 'sha256-[^' ]+'", allowed.pop("script-src"))
+    assert allowed.pop("img-src") == "data:"
+    assert set(allowed.values()) == {"'none'"}
+    assert "default-src" in allowed
 
 
 def test_the_words_before_the_figures_say_what_the_figures_say(written: Path) -> None:
@@ -141,7 +131,7 @@ def test_names_are_escaped_on_the_page_and_are_no_formulas_in_figures(written: P
 def test_texts_are_on_the_page_only_where_they_are_wanted(written: Path, tmp_path: Path) -> None:
     assert "SECRET TEXT" in _words(written)
     inputs = read(RunPaths(RUN, written.parents[1]), BASES)
-    build(inputs, tmp_path, _extras(inputs, with_texts=False))
+    build(inputs, tmp_path, everything(inputs, with_texts=False))
     assert all(b"SECRET" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert "Texts are left out (TEXTS=no)" in _words(tmp_path)
 
@@ -184,7 +174,7 @@ def test_the_card_has_the_form_of_the_hub(written: Path) -> None:
 
 def test_the_same_tables_give_the_same_report(written: Path, tmp_path: Path) -> None:
     inputs = read(RunPaths(RUN, written.parents[1]), BASES)
-    build(inputs, tmp_path, _extras(inputs))
+    build(inputs, tmp_path, everything(inputs))
     for path in written.rglob("*.*"):
         assert (tmp_path / path.relative_to(written)).read_bytes() == path.read_bytes(), path.name
 
@@ -396,13 +386,14 @@ def test_hostile_names_of_models_harm_neither_the_page_nor_a_figure(tmp_path: Pa
     markup = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     page = Page(markup)
     assert not {"link", "iframe", "object"} & set(page.tags)
-    assert page.tags.count("script") == 1  # our own
+    assert page.programs == 2  # Vega and our own
+    assert all(json.loads(chart)["layer"] for chart in page.charts)
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.images)
     assert "Content-Security-Policy" in markup
     assert not re.search("[\u202a-\u202e\u2028\u2029\u2066-\u2069]", markup)
     words = "\n".join(page.words)
     assert all(name in words for name in (*hostile[:7], "מודל-א"))
-    assert len(markup) < 2_000_000
+    assert len(markup) < 3_000_000
     for path in (tmp_path / "out" / "figures").glob("*.svg"):
         tags = {element.tag.rpartition("}")[2] for element in ET.parse(path).iter()}
         assert not {"script", "img", "foreignObject"} & tags
