@@ -1,6 +1,7 @@
 """Speed and memory of training and prediction on a GPU, beside padded batches of the stock model.
 
     python -m benchmarks.gpu [--csv train.csv] [--battles 256]      writes benchmarks/results/<card>.json
+    python -m benchmarks.gpu --only llama-3-8b                      one base; those that the file has already are kept
     python -m benchmarks.gpu --tiny                                 the same code on tiny models, on any device
 
 Gemma 2 9B and Llama 3 8B with LoRA, and RoBERTa base, with random weights (`benchmarks.random_weights`) and random
@@ -13,7 +14,8 @@ import argparse
 import gc
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from battles.files import write_json
+from battles.files import read_json, write_json
 from battles.progress import Progress
 from battles.reading import read_battles
 from battles.schema import CLASSES
@@ -37,7 +39,6 @@ from models.transformer.library_warnings import quiet
 from models.transformer.planning import memory, throughput
 from models.transformer.planning.plan import token_counts
 from models.transformer.planning.preflight import resolve
-from models.transformer.planning.throughput import Pace
 from models.transformer.settings import Lora, Transformer
 from stages.common import code_version, library_versions
 
@@ -90,8 +91,13 @@ def draw_lengths(settings: Transformer, count: int, csv: Path | None) -> np.ndar
     return np.clip(generator.lognormal(LOG_MEAN, LOG_DEVIATION, count).astype(np.int64), 16, settings.max_length)
 
 
-def measure(name: str, settings: Transformer, config: Any, device: torch.device, count: int, csv: Path | None) -> Any:
-    """The figures of one base: training and prediction, ours and the stock model's in padded batches."""
+def measure(
+    name: str, settings: Transformer, config: Any, device: torch.device, count: int, csv: Path | None
+) -> Iterator[tuple[str, Any]]:
+    """The figures of one base, each with its name as soon as it is measured.
+
+    Prediction and training, ours and the stock model's in padded batches; what is asked most comes first.
+    """
     spec = device_spec(device)
     settings = resolve(settings, spec, config)
     longest_only = settings.batch_size == 1
@@ -99,7 +105,11 @@ def measure(name: str, settings: Transformer, config: Any, device: torch.device,
     encoded = random_battles(lengths, config.vocab_size)
     some = encoded.rows(np.arange(len(lengths) if longest_only else max(1, len(lengths) // 4)))
     dtype = DTYPES[settings.dtype]
+    yield "settings", settings.model_dump(mode="json")
+    yield "computed_training_bytes", memory.estimate(settings, config, spec).total
+    began = time.perf_counter()
     model = make(settings, config, device)
+    yield "making_seconds", time.perf_counter() - began
     base = LoadedBase(model, settings, dtype, PAD)
     again = settings.model_copy(update={"gradient_checkpointing": False})  # model FLOP: no forward pass is done twice
     factor = throughput.training_factor(again, config.num_hidden_layers)
@@ -112,29 +122,19 @@ def measure(name: str, settings: Transformer, config: Any, device: torch.device,
     def predicting() -> None:
         predict_logits(base, encoded, False)
 
-    found: dict[str, Any] = {
-        "settings": settings.model_dump(mode="json"),
-        "computed_training_bytes": memory.estimate(settings, config, spec).total,
-        "training": timed(training, model, some, factor, device),
-    }
-    found["training"]["planned_battles_per_second"] = 1 / planned(settings, config, model, some, device).learn
     if not longest_only:
         merge(model, settings)
-        found["prediction"] = timed(predicting, model, encoded, 1.0, device)
-        found["prediction"]["planned_battles_per_second"] = 1 / planned(settings, config, model, encoded, device).read
+        yield "prediction", timed(predicting, model, encoded, 1.0, device)
         if isinstance(model, PeftModel):
             model.unmerge_adapter()
+    yield "training", timed(training, model, some, factor, device)
+    if not longest_only:
         stock_attention(model)
-        found["stock training"] = timed(lambda: stock(model, some, settings, dtype, True), model, some, factor, device)
-        found["stock prediction"] = timed(
-            lambda: stock(model, encoded, settings, dtype, False), model, encoded, 1.0, device
-        )
-    return found
-
-
-def planned(settings: Transformer, config: Any, model: Model, encoded: Encoded, device: torch.device) -> Pace:
-    """What `make plan` says of these battles, from the base's own layers, which it times."""
-    return throughput.timed_pace(settings, config, model, encoded.lengths, device)
+        for what, rows, trains in (("stock prediction", encoded, False), ("stock training", some, True)):
+            work = partial(stock, model, rows, settings, dtype, trains)
+            yield what, timed(work, model, rows, factor if trains else 1.0, device)
+    # What `make plan` says of these battles, from the base's own layers, which it times.
+    yield "planned", 1 / throughput.timed_pace(settings, config, model, some.lengths, device).learn
 
 
 def stock_attention(model: Model) -> None:
@@ -198,32 +198,37 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def report(name: str, found: dict[str, Any], rate: float) -> None:
-    """Prints a base's figures, and adds each one's share of the matrix product's rate."""
-    for what, figures in found.items():
-        if not isinstance(figures, dict) or what == "settings":
-            continue
-        if "failed" in figures:
-            print(f"{name:16} {what:17} {figures['failed']}", flush=True)
-            continue
-        figures["share_of_matrix_product"] = figures["model_flops_per_second"] / rate
-        peak = "" if figures["peak_bytes"] is None else f", peak {figures['peak_bytes'] / 1e9:.2f} GB"
-        computed = f" (computed {found['computed_training_bytes'] / 1e9:.2f})" if what == "training" else ""
-        plan = figures.get("planned_battles_per_second")
-        speed = f"{figures['battles_per_second']:8.2f} battles/s" + (f" (planned {plan:.2f})" if plan else "")
-        print(
-            f"{name:16} {what:17} {speed} {figures['tokens_per_second']:10.0f} tokens/s, first run "
-            f"{figures['first_run_seconds']:.1f} s, {figures['share_of_matrix_product']:6.1%} of the matrix product"
-            f"{peak}{computed}",
-            flush=True,
-        )
+def measured_before(path: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """The bases of a file that an earlier call wrote of the same card, code and libraries."""
+    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    measured: dict[str, Any] = found.pop("bases", {})
+    return measured if found == results else {}
+
+
+def report(name: str, what: str, figures: Any, rate: float) -> None:
+    """Prints one figure of a base, and adds its share of the matrix product's rate."""
+    if what == "planned":
+        print(f"{name:16} training, as planned {figures:.2f} battles/s", flush=True)
+    if not isinstance(figures, dict) or what == "settings":
+        return
+    if "failed" in figures:
+        print(f"{name:16} {what:17} {figures['failed']}", flush=True)
+        return
+    figures["share_of_matrix_product"] = figures["model_flops_per_second"] / rate
+    peak = "" if figures["peak_bytes"] is None else f", peak {figures['peak_bytes'] / 1e9:.2f} GB"
+    print(
+        f"{name:16} {what:17} {figures['battles_per_second']:8.2f} battles/s {figures['tokens_per_second']:10.0f} "
+        f"tokens/s, {figures['share_of_matrix_product']:6.1%} of the matrix product, first run "
+        f"{figures['first_run_seconds']:.1f} s{peak}",
+        flush=True,
+    )
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--csv", type=Path, help="a training file in the competition's format, for its lengths")
     arguments.add_argument("--battles", type=int, default=256, help="battles of a prediction; training takes a quarter")
-    arguments.add_argument("--only", help="one base: " + ", ".join(bases(tiny=True)))
+    arguments.add_argument("--only", nargs="+", help="some of: " + ", ".join(bases(tiny=True)))
     arguments.add_argument("--tiny", action="store_true", help="tiny models, on the CPU if there is no GPU")
     arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     given = arguments.parse_args()
@@ -241,23 +246,25 @@ def main() -> None:
         "memory_bytes": spec.memory,
         "tiny": given.tiny,
         "lengths": str(given.csv.name) if given.csv else {"log_mean": LOG_MEAN, "log_deviation": LOG_DEVIATION},
-        "matrix_product_flops_per_second": rate,
         "code_version": code_version(),
         "libraries": library_versions(),
-        "bases": {},
     }
     path = given.results / f"{re.sub(r'[^A-Za-z0-9]+', '-', spec.name).strip('-').lower()}{'-tiny' * given.tiny}.json"
+    results["bases"] = measured_before(path, results)
     for name, settings in bases(given.tiny).items():
-        if given.only not in (None, name):
+        if given.only is not None and name not in given.only:
             continue
         config = configurations(given.tiny)[name.split()[0]]
-        try:
-            found = measure(name, settings, config, device, given.battles, given.csv)
-        except torch.OutOfMemoryError:
-            found = {"failed": "out of memory while loading"}
-        report(name, found, rate)
+        found: dict[str, Any] = {"matrix_product_flops_per_second": rate}
         results["bases"][name] = found
-        write_json(path, results)
+        try:
+            for what, figures in measure(name, settings, config, device, given.battles, given.csv):
+                found[what] = figures
+                report(name, what, figures, rate)
+                write_json(path, results)
+        except torch.OutOfMemoryError:
+            found["failed"] = "out of memory while loading"
+            write_json(path, results)
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
