@@ -46,6 +46,11 @@ class Transformer(Growing):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = Field(
         "auto", description="attention implementation; auto: the fastest that architecture and device can train with"
     )
+    softcapping: Literal["keep", "off"] = Field(
+        "keep",
+        description="the cap on Gemma 2's attention logits; off: none, so that sdpa can be had where flex cannot, but "
+        "not what the backbone was trained with",
+    )
     lora: Lora | None = Field(None, description="low-rank adapters; none: all weights are trained")
     frozen_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(
         0, description="lowest layers that are not trained (and, without lora, the embeddings below them)"
@@ -64,6 +69,13 @@ class Transformer(Growing):
     max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
     objective: Literal["cross_entropy", "mse"] = Field(
         "cross_entropy", description="mse: one output and squared error, as in the founding paper (engine/scalar_head)"
+    )
+    head: Literal["linear", "mlp"] = Field(
+        "linear",
+        description="of decoders: one layer, or a hidden one as wide as the backbone, GELU and dropout before it (mlp)",
+    )
+    head_dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        0.1, description="share of the hidden layer of head: mlp that training drops"
     )
     teacher: Teacher | None = Field(None, description="other bases, or rows of a file, to learn from beside the votes")
     extra_train: str | list[ExtraFile] | None = Field(
@@ -114,6 +126,8 @@ class Transformer(Growing):
     )
     seed: Seed = Field(11, description="seed of head, order of battles and dropout; fold k adds k")
 
+    LATER = frozenset({"softcapping", "head", "head_dropout"})
+
     @property
     def extra_files(self) -> list[ExtraFile]:
         """The files of further battles."""
@@ -149,6 +163,8 @@ class Transformer(Growing):
             raise ValueError(
                 "init_from: adapters need lora; to go on with a full fine-tune, set backbone to its folder"
             )
+        if self.head_from is not None and self.head == "mlp":
+            raise ValueError("head_from: rows of one layer cannot start the two of head: mlp; drop one of the two")
         if self.head_from is not None and self.objective == "mse":
             raise ValueError("head_from: objective mse has one output, not three answers; drop one of the two")
         return self

@@ -102,6 +102,8 @@ def _with_lora(model: PreTrainedModel, settings: Transformer, layers: int) -> Pe
     if lacking:
         raise _matches_nothing(settings, lacking, names)
     only = {}
+    if wanted == "all-linear" and settings.head == "mlp":
+        wanted = names  # PEFT would give the layers inside of the head adapters of their own
     if settings.frozen_layers:
         # PEFT takes layer numbers only beside names.
         wanted = names if wanted == "all-linear" else wanted

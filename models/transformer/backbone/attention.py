@@ -32,11 +32,17 @@ def choose(settings: Transformer, config: Any, spec: DeviceSpec) -> str:
 
     Flex skips what lies between packed battles. It is passed over on the CPU, where it has no gradient, on cards before
     Ampere, and for models that drop attention weights (RoBERTa). Gemma 2 has no sdpa: its capped attention logits are
-    in eager, flex and FlashAttention only. Without a C compiler flex, which is compiled at run time, is passed over
-    too, and that is said. FlashAttention is only taken when asked for by name. Raises BadInput for what the
-    architecture, the installation or the card lacks.
+    in eager, flex and FlashAttention only, unless `softcapping` is off. Without a C compiler flex, which is compiled
+    at run time, is passed over too, and that is said. FlashAttention is only taken when asked for by name. Raises
+    BadInput for what the architecture, the installation or the card lacks.
     """
     able = [name for name in SUPPORT if getattr(_model_class(settings, config), SUPPORT[name])]
+    if settings.softcapping == "off":
+        if not hasattr(config, "attn_logit_softcapping"):
+            raise BadInput(
+                f"softcapping: off, but {config.model_type} ({settings.backbone}) caps nothing; set it to keep"
+            )
+        able = list(SUPPORT)
     if settings.attention == "auto":
         other = "sdpa" if "sdpa" in able else "eager"
         if "flex_attention" not in able or not _flex_trains(config, spec):
@@ -51,10 +57,16 @@ def choose(settings: Transformer, config: Any, spec: DeviceSpec) -> str:
             f"use auto, eager{''.join(f', {name}' for name in able if name != 'flash_attention_2')}"
         )
     if settings.attention == "flash_attention_2":
-        _check_flash(config, spec)
+        _check_flash(settings, config, spec)
     if settings.attention == "flex_attention" and spec.kind == "cuda" and spec.cannot_compile is not None:
         raise BadInput(f"attention: flex_attention needs {spec.cannot_compile}; install it, or use auto")
     return settings.attention
+
+
+def loadable(settings: Transformer) -> str:
+    """The attention to load a model with, before it is set to its own: transformers refuses Gemma 2 with sdpa, whether
+    its logits are capped or not."""
+    return "eager" if settings.softcapping == "off" and settings.attention == "sdpa" else settings.attention
 
 
 def _repeated_sdpa(
@@ -128,7 +140,7 @@ def _model_class(settings: Transformer, config: Any) -> type[torch.nn.Module]:
     return model_class
 
 
-def _check_flash(config: Any, spec: DeviceSpec) -> None:
+def _check_flash(settings: Transformer, config: Any, spec: DeviceSpec) -> None:
     try:
         installed = version("flash_attn")
     except PackageNotFoundError:
@@ -138,7 +150,11 @@ def _check_flash(config: Any, spec: DeviceSpec) -> None:
     if spec.kind == "cpu" or spec.capability < BF16_SINCE:
         raise BadInput(f"attention: flash_attention_2 needs compute capability 8.0, this is {spec.text}; use auto")
     numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[:2])
-    if getattr(config, "attn_logit_softcapping", None) and numbers < SOFTCAPPING_SINCE:
+    if (
+        settings.softcapping == "keep"
+        and getattr(config, "attn_logit_softcapping", None)
+        and numbers < SOFTCAPPING_SINCE
+    ):
         raise BadInput(
             f"attention: flash_attention_2, but flash-attn {installed} cannot cap logits as {config.model_type} does; "
             f"install {'.'.join(map(str, SOFTCAPPING_SINCE))} or later, or use auto"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import set_peft_model_state_dict
@@ -10,9 +11,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 
 from battles.errors import BadInput
+from models.transformer.backbone import heads
 from models.transformer.backbone.adapter_mean import with_saved_rank
 from models.transformer.backbone.adapters import adapt, merge
-from models.transformer.backbone.attention import repeat_keys, repeats_keys
+from models.transformer.backbone.attention import loadable, repeat_keys, repeats_keys
 from models.transformer.backbone.device import device_spec
 from models.transformer.backbone.precision import DTYPES, loading_options, recorded_precision
 from models.transformer.backbone.pretrained import say_download, unavailable
@@ -45,29 +47,32 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
     if device.type == "cuda" and (on_device or options):
         # Straight from the file to the card: else each process would hold a copy in the host's memory.
         options["device_map"] = {"": device.index or 0}
+    if settings.softcapping == "off":
+        options["attn_logit_softcapping"] = None
     say_download(settings)
     torch.manual_seed(seed)  # the head's weights are drawn while loading
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, found = AutoModelForSequenceClassification.from_pretrained(
             settings.backbone,
             revision=settings.revision,
             num_labels=settings.outputs,
             # A full fine-tune keeps fp32 weights and computes under autocast; frozen weights can be narrow.
             dtype=torch.float32 if settings.lora is None else dtype,
-            attn_implementation=settings.attention,
+            attn_implementation=loadable(settings),
             use_safetensors=True,  # other formats are pickles, which run code
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # of a head; anything else is refused below
+            output_loading_info=True,
             **options,
         )
     except (OSError, SafetensorError) as error:
         raise unavailable(settings, error) from None
-    except RuntimeError as error:
-        if "ignore_mismatched_sizes" not in str(error):
-            raise
-        raise BadInput(
-            f"backbone: {settings.backbone!r} has weights of other shapes than its config.json says, or a head "
-            f"of other outputs than {settings.outputs}; save it without its head, or give the model it was made from"
-        ) from None
+    heads.draw_anew(found["mismatched_keys"], settings)
+    if loadable(settings) != settings.attention:
+        model.config._attn_implementation = settings.attention
+    heads.install(model, settings)
+    if settings.head == "mlp" and (state := heads.read_mlp(Path(settings.backbone))):
+        _take_head(model, state, settings)
     if device.type == "cpu" and settings.quantization == "nf4":
         _keep_nf4_differentiable(model)
     model.config.pad_token_id = pad
@@ -92,6 +97,10 @@ def restore(settings: Transformer, folder: Path, pad: int, device: torch.device)
     """
     settings = settings.model_copy(update={k: v for k, v in recorded_precision(folder).items() if k == "quantization"})
     if settings.lora is None:
+        if settings.head == "mlp" and not heads.read_mlp(folder):
+            raise BadInput(
+                f"{folder}: the saved model has no head of two layers; delete its fold and run `make oof` again"
+            )
         return load(settings.model_copy(update={"backbone": str(folder), "revision": None}), 0, pad, device)
     settings = with_saved_rank(settings, folder)
     fresh = settings.model_copy(update={"init_from": None, "head_from": None})
@@ -106,6 +115,17 @@ def restore(settings: Transformer, folder: Path, pad: int, device: torch.device)
     set_peft_model_state_dict(base.model, weights)
     merge(base.model, settings)
     return base
+
+
+def _take_head(model: Any, state: dict[str, torch.Tensor], settings: Transformer) -> None:
+    """Puts the head that a full fine-tune was saved with into a loaded model, in place."""
+    try:
+        model.score.load_state_dict(state)
+    except RuntimeError:
+        raise BadInput(
+            f"backbone: {settings.backbone} has a head of two layers for other outputs than {settings.outputs}; set "
+            "head to linear to draw one anew"
+        ) from None
 
 
 def _keep_nf4_differentiable(model: torch.nn.Module) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from models.transformer.backbone import heads
 from models.transformer.backbone.adapters import Model, adapt
+from models.transformer.backbone.attention import loadable
 from models.transformer.backbone.precision import DTYPES
 from models.transformer.settings import Transformer
 
@@ -27,13 +29,19 @@ def bare(settings: Transformer, config: Any, layers: int | None = None, device: 
             config.layer_types = repeated[:layers]
     if config.pad_token_id is None:
         config.pad_token_id = 0
+    if settings.softcapping == "off":
+        config.attn_logit_softcapping = None
     with torch.device(device):
-        return AutoModelForSequenceClassification.from_config(
+        model = AutoModelForSequenceClassification.from_config(
             config,
             # A full fine-tune keeps fp32 weights and computes under autocast; frozen weights can be narrow.
             dtype=torch.float32 if settings.lora is None else DTYPES[settings.dtype],
-            attn_implementation="eager" if settings.attention == "flash_attention_2" else settings.attention,
+            attn_implementation="eager" if settings.attention == "flash_attention_2" else loadable(settings),
         )
+        heads.install(model, settings)
+    if loadable(settings) != settings.attention:
+        model.config._attn_implementation = settings.attention
+    return model
 
 
 def adapted(settings: Transformer, model: Any) -> Model:

@@ -39,7 +39,10 @@ def take_adapter(model: torch.nn.Module, settings: Transformer) -> None:
         raise BadInput(f"init_from: {folder} is of another rank or backbone; set lora.rank as it was there") from None
     lacking = [name for name in found.missing_keys if "lora_" in name or "modules_to_save" in name]
     if lacking or found.unexpected_keys:
-        raise BadInput(f"init_from: {folder} has adapters on other layers; set lora.target_modules as it was there")
+        raise BadInput(
+            f"init_from: {folder} has adapters on other layers, or another head; set lora.target_modules and head as "
+            "they were there"
+        )
 
 
 def start_head(model: Any, settings: Transformer) -> None:

@@ -130,7 +130,11 @@ def _quantised_bytes(rows: int, columns: int, quantization: str) -> int:
 
 
 def _step(settings: Transformer, config: Any, spec: DeviceSpec, rows: int, tokens: int, packed: bool) -> int:
-    """Bytes of a micro-batch beyond weights, gradients and optimizer."""
+    """Bytes of a micro-batch beyond weights, gradients and optimizer.
+
+    Without a hidden layer of the head, which reads one token of a battle: transformers' own forward reads all.
+    """
+    settings = settings.model_copy(update={"head": "linear"})
     # With re-entrant checkpointing (int8, `backbone.adapters`) frozen layers keep their input too.
     kept = config.num_hidden_layers
     if not (settings.quantization == "int8" and settings.gradient_checkpointing):

@@ -92,7 +92,7 @@ def _random_layers(settings: Transformer, config: Any, layers: int, device: torc
     """So many layers of the base with random weights, as they will be trained, on the device."""
     config = copy.deepcopy(config)
     config.vocab_size, config.pad_token_id = VOCABULARY, 0
-    whole = settings.model_copy(update={"frozen_layers": 0})
+    whole = settings.model_copy(update={"frozen_layers": 0, "head": "linear"})
     dtype = DTYPES[settings.dtype]
     model = meta_device.bare(whole, config, layers, device)
     if settings.quantization != "none":

@@ -1,6 +1,7 @@
 """What else can be set of the recipe: each option does what it says."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from battles.errors import BadInput
 from models.base_kinds import start_hash
 from models.transformer.backbone.adapters import merge
 from models.transformer.backbone.pretrained import load_config, load_tokenizer
-from models.transformer.base_model import open_base
+from models.transformer.base_model import open_base, open_saved
 from models.transformer.data.tokenization import MARK, encode, for_prediction
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine.training import count_steps, make_schedule
+from models.transformer.fold import predict_test
 from models.transformer.planning import plan
 from models.transformer.settings import Lora, Teacher, Template, Transformer
 from oof.table import MEAN
@@ -238,3 +240,28 @@ def test_settings_that_came_later_are_not_written_down_at_their_defaults() -> No
 def test_teachers_that_do_not_go_together_are_refused(teacher: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Teacher.model_validate(teacher)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, dropout=0.0)])
+def test_a_model_without_the_cap_is_opened_without_it(
+    checkpoints: dict[str, Path], tmp_path: Path, lora: Lora | None
+) -> None:
+    """By the settings that are written down beside it."""
+    shutil.copytree(checkpoints["gemma2"], tmp_path / "capped")
+    config = json.loads((tmp_path / "capped" / "config.json").read_text())
+    (tmp_path / "capped" / "config.json").write_text(json.dumps({**config, "attn_logit_softcapping": 0.02}))
+    base = settings(tmp_path / "capped", softcapping="off", lora=lora, learning_rate=1e-3)
+    (tmp_path / "fold-0").mkdir()
+    test = battles().drop(columns=["winner_tie"])
+    fit, _ = open_base("base", base, TrainingSet.of(battles()), test, tmp_path)
+    trained = fit(0, TRAIN, VALID, tmp_path / "fold-0").test
+    assert trained is not None
+    written = base.model_dump(mode="json")
+    assert written["softcapping"] == "off"
+    found = {}
+    for name, values in (("off", written), ("keep", {**written, "softcapping": "keep"})):
+        opened = open_saved("base", Transformer.model_validate(values), test, tmp_path / "fold-0")
+        found[name] = predict_test(opened, tmp_path / "fold-0", 20)[MEAN]
+    np.testing.assert_allclose(found["off"], trained[MEAN], atol=1e-6)
+    # A full fine-tune's own configuration says it, too.
+    assert (np.abs(found["keep"] - trained[MEAN]).max() < 1e-5) == (lora is None)

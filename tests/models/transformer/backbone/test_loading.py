@@ -233,7 +233,6 @@ def test_before_ampere_keys_are_repeated_for_a_kernel_without_a_matrix(
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        ("other labels", "has weights of other shapes than its config.json says, or a head of other outputs than 3"),
         ("other shapes", "has weights of other shapes than its config.json says"),
         ("a pickle", "cannot be loaded (Error no file named model.safetensors"),
         ("cut off", "cannot be loaded (Error while deserializing header"),
@@ -246,9 +245,7 @@ def test_a_folder_that_is_no_backbone_is_refused_in_one_line(
     folder = tmp_path / "backbone"
     shutil.copytree(checkpoints["roberta"], folder)
     weights, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
-    if damage == "other labels":
-        AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2).save_pretrained(folder)
-    elif damage == "other shapes":
+    if damage == "other shapes":
         (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 2 * config["hidden_size"]}))
     elif damage == "a pickle":
         torch.save({}, folder / "pytorch_model.bin")
@@ -264,3 +261,56 @@ def test_a_folder_that_is_no_backbone_is_refused_in_one_line(
         load(given, 1, 1, CPU)
     assert expected in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["roberta", "llama"])
+def test_a_reward_models_head_is_drawn_anew_and_that_is_said(
+    checkpoints: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    reward = AutoModelForSequenceClassification.from_pretrained(checkpoints[name], num_labels=1)
+    reward.save_pretrained(tmp_path)
+    base = settings(checkpoints[name], lora=None).model_copy(update={"backbone": str(tmp_path)})
+    capsys.readouterr()
+    found = load(base, 1, 1, CPU)
+    assert capsys.readouterr().out == f"{tmp_path}: its head has 1 output; one of 3 is drawn anew\n"
+    weights = dict(found.named_parameters())
+    last = "classifier.out_proj.weight" if name == "roberta" else "score.weight"
+    assert weights[last].shape == (3, 64)
+    assert weights[last].std() > 0.01
+    for key, value in reward.named_parameters():
+        assert key.startswith(last.removesuffix("weight")) or torch.equal(value, weights[key]), key
+    assert torch.equal(dict(load(base, 1, 1, CPU).named_parameters())[last], weights[last])
+    assert not torch.equal(dict(load(base, 2, 1, CPU).named_parameters())[last], weights[last])
+    capsys.readouterr()
+    load(base.model_copy(update={"objective": "mse"}), 1, 1, CPU)  # one output: the reward model's own
+    assert capsys.readouterr().out == ""
+
+
+def test_a_cap_that_is_taken_off_gives_sdpa_and_the_uncapped_logits(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoints["gemma2"], tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "attn_logit_softcapping": 0.05}))  # one that is felt
+    base = settings(checkpoints["gemma2"], lora=None).model_copy(update={"backbone": str(tmp_path)})
+    found = {}
+    for softcapping, attention in (("keep", "eager"), ("off", "eager"), ("off", "sdpa"), ("off", "auto")):
+        model = load(base.model_copy(update={"softcapping": softcapping, "attention": attention}), 1, 1, CPU)
+        with torch.no_grad():
+            found[softcapping, attention] = model.eval()(input_ids=IDS).logits
+        assert model.config._attn_implementation == ("sdpa" if attention == "auto" else attention)
+        assert (model.config.attn_logit_softcapping is None) == (softcapping == "off")
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path, num_labels=3, attn_implementation="eager", attn_logit_softcapping=None
+    )
+    plain.score.load_state_dict(model.score.state_dict())
+    with torch.no_grad():
+        expected = plain.eval()(input_ids=IDS).logits
+    assert (found["off", "eager"] - expected).abs().max() < 1e-6
+    assert (found["off", "sdpa"] - expected).abs().max() < 1e-5
+    assert torch.equal(found["off", "auto"], found["off", "sdpa"])
+    assert (found["keep", "eager"] - expected).abs().max() > 1e-3
+    with pytest.raises(BadInput, match=r"attention: sdpa, which gemma2 .* does not have"):
+        load(base.model_copy(update={"attention": "sdpa"}), 1, 1, CPU)
+    with pytest.raises(BadInput, match=r"softcapping: off, but llama .* caps nothing; set it to keep"):
+        load(settings(checkpoints["llama"], softcapping="off"), 1, 1, CPU)

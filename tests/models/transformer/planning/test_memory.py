@@ -47,6 +47,8 @@ CASES = [
     ("gemma2", {"dtype": "bfloat16", "frozen_layers": 1}),
     ("gemma2", {"quantization": "int8", "gradient_checkpointing": True}),
     ("gemma2", {"quantization": "nf4", "gradient_checkpointing": True}),
+    ("llama", {"head": "mlp"}),
+    ("gemma2", {"head": "mlp", "lora": None, "softcapping": "off"}),
 ]
 
 

@@ -1,0 +1,93 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+
+from battles.errors import BadInput
+from models.transformer.backbone.heads import Mlp
+from models.transformer.backbone.pretrained import load_tokenizer
+from models.transformer.base_model import open_base, open_saved
+from models.transformer.data.tokenization import encode
+from models.transformer.data.training_set import TrainingSet
+from models.transformer.engine.forward import forward
+from models.transformer.engine.optimizer import groups
+from models.transformer.fold import predict_test
+from models.transformer.settings import Lora, Transformer
+from oof.table import MEAN
+from tests.models.transformer.checkpoints import battles, load, settings
+
+CPU = torch.device("cpu")
+VALID = np.arange(0, 60, 3)
+TRAIN = np.setdiff1d(np.arange(60), VALID)
+
+
+def _test() -> pd.DataFrame:
+    return battles().iloc[VALID].drop(columns=["winner_model_a", "winner_model_b", "winner_tie"]).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, dropout=0.0)])
+def test_the_hidden_layer_learns_and_is_saved_and_read_back(
+    checkpoints: dict[str, Path], tmp_path: Path, lora: Lora | None
+) -> None:
+    changes: dict[str, Any] = {"lora": lora, "head": "mlp", "head_dropout": 0.3, "learning_rate": 3e-3}
+    base = settings(checkpoints["llama"], **changes)
+    model = load(base, 1, 1, CPU)
+    by_group = groups(model, base.model_copy(update={"head_learning_rate": 1.0}))
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad and "score" in name}
+    assert sorted(p.shape for p in by_group[1]["params"]) == sorted(p.shape for p in trained.values())
+    assert sorted(tuple(p.shape) for p in trained.values()) == [(3, 64), (64,), (64, 64)]
+    assert all(p.dtype == torch.float32 for p in trained.values())
+    assert not [name for name in trained if "lora_" in name]
+
+    (tmp_path / "fold-0").mkdir()
+    fit, predict = open_base("base", base, TrainingSet.of(battles()), _test(), tmp_path)
+    result = fit(0, TRAIN, VALID, tmp_path / "fold-0")
+    file = "model.safetensors" if lora is None else "adapter_model.safetensors"
+    saved = load_file(tmp_path / "fold-0" / "model" / file)
+    hidden = next(value for name, value in saved.items() if "score" in name and "hidden.weight" in name)
+    assert hidden.shape == (64, 64)
+    # As it was trained, it predicts from what was saved: in the same run, and alone.
+    assert result.test is not None
+    np.testing.assert_allclose(result.test[MEAN], result.valid[MEAN], atol=1e-5)
+    np.testing.assert_allclose(predict(tmp_path / "fold-0", 20)[MEAN], result.test[MEAN], atol=1e-6)
+    alone = open_saved("base", base, _test(), tmp_path / "fold-0")
+    np.testing.assert_allclose(predict_test(alone, tmp_path / "fold-0", 20)[MEAN], result.test[MEAN], atol=1e-6)
+    if lora is not None:
+        return
+    # A second stage goes on from the head of the first; without its file nothing is drawn in its place.
+    second = load(base.model_copy(update={"backbone": str(tmp_path / "fold-0" / "model")}), 7, 1, CPU)
+    assert torch.equal(second.score.hidden.weight, hidden)
+    save_file({k: v for k, v in saved.items() if "score" not in k}, tmp_path / "fold-0" / "model" / file)
+    with pytest.raises(BadInput, match="the saved model has no head of two layers"):
+        predict(tmp_path / "fold-0", 20)
+
+
+def test_dropout_is_of_the_hidden_layer_and_of_training_only(checkpoints: dict[str, Path]) -> None:
+    base = settings(checkpoints["llama"], head="mlp", head_dropout=0.5)
+    model, tokenizer = load(base, 1, 1, CPU), load_tokenizer(base)
+    encoded = encode(tokenizer, battles().head(4), base)
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            return forward(model, encoded, np.arange(4), np.zeros(4, dtype=bool), 1, 0)
+
+    model.train()
+    assert not torch.equal(logits(), logits())
+    model.eval()
+    assert torch.equal(logits(), logits())
+    head = Mlp(64, 3, 0.5).eval()
+    pooled = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    by_hand = torch.nn.functional.gelu(pooled @ head.hidden.weight.T + head.hidden.bias) @ head.out.weight.T
+    assert (head(pooled) - by_hand).abs().max() < 1e-6
+
+
+def test_a_head_that_cannot_be_is_refused(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(BadInput, match=r"head: mlp, but .* is a roberta, whose head is no single layer"):
+        load(settings(checkpoints["roberta"], head="mlp"), 1, 1, CPU)
+    with pytest.raises(ValidationError, match="head_from: rows of one layer cannot start the two of head: mlp"):
+        Transformer(backbone="a/b", head="mlp", head_from=["A", "B", "tie"])
