@@ -1,6 +1,8 @@
 """Serves the run's Optuna study on 127.0.0.1 with optuna-dashboard, until interrupted."""
 
-from collections.abc import Callable, Iterable
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -9,11 +11,14 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 from battles.errors import BadInput
 from battles.paths import RunPaths, check_run
+from models.stacking.studies import BEST, open_storage
 from stages.common import guarded
 from stages.endings import Interrupted
 from stages.variables import given, note_exported
 
 HOST, PORT = "127.0.0.1", 8080
+DIGITS = 7
+_FLOAT = re.compile(r"-?\d+\.\d+(e[-+]?\d+)?")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -41,10 +46,9 @@ def serve(study: Path | str, port: int = PORT) -> None:
     """
     from optuna_dashboard import wsgi
 
-    from models.stacking.studies import open_storage
-
     try:
-        server = make_server(HOST, port, only_local(wsgi(open_storage(study))), server_class=_Server)
+        application = only_local(readable(wsgi(open_storage(study))))
+        server = make_server(HOST, port, application, server_class=_Server)
     except OSError as error:
         raise BadInput(f"dashboard: port {port} cannot be opened ({error.strerror}); end what uses it") from None
     print(f"dashboard: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
@@ -63,6 +67,59 @@ def only_local(application: Application) -> Application:
         return application(environ, start_response)
 
     return checked
+
+
+def readable(application: Application) -> Application:
+    """The same with figures of 7 digits, and with each study's best value beside its name in the list of studies.
+
+    Only what is shown changes: optuna-dashboard shows floats with 17 digits, and of a study in its list the name alone.
+    """
+
+    def shown(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = str(environ.get("PATH_INFO", ""))
+        if environ.get("REQUEST_METHOD") != "GET" or not path.startswith("/api/studies"):
+            return application(environ, start_response)
+        said: list[tuple[str, list[tuple[str, str]]]] = []
+        given = application(environ, lambda status, headers, *_: said.append((status, headers)))
+        try:
+            content = b"".join(given)
+        finally:
+            getattr(given, "close", lambda: None)()
+        status, headers = said[-1]
+        if status.startswith("200") and "json" in dict(headers).get("Content-Type", ""):
+            told = rounded(json.loads(content))
+            for study in told.get("study_summaries", []):
+                study["study_name"] = _listed(study)
+            content = json.dumps(told).encode()
+            headers = [one for one in headers if one[0].lower() != "content-length"]
+            headers.append(("Content-Length", str(len(content))))
+        start_response(status, headers)
+        return [content]
+
+    return shown
+
+
+def rounded(value: Any) -> Any:
+    """JSON values with 7 significant digits, also in texts that are nothing but a float."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, str) and _FLOAT.fullmatch(value):
+        return f"{float(value):.{DIGITS}g}"
+    return value
+
+
+def _listed(study: Mapping[str, Any]) -> str:
+    """The name of a study and the best value that the stacker has left among its attributes, if it has."""
+    name = str(study["study_name"])
+    best = [one["value"] for one in study["user_attrs"] if one["key"] == BEST]
+    if not best:
+        return name
+    title, bracket, code = name.rpartition(" [")
+    return f"{title}, best {best[0]}{bracket}{code}" if title else f"{name}, best {best[0]}"
 
 
 if __name__ == "__main__":
