@@ -150,6 +150,7 @@ def stock(model: Any, encoded: Encoded, settings: Transformer, dtype: torch.dtyp
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5) if training else None
     order = np.argsort(-encoded.lengths, kind="stable")
     rows = max(1, settings.tokens_per_batch // settings.max_length)
+    rows = min(rows, settings.batch_size) if training else rows  # no fewer steps than ours
     for begin in range(0, len(order), rows):
         sequences = [torch.from_numpy(encoded.sequence(int(row), False)).long() for row in order[begin : begin + rows]]
         ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=PAD).to(device)

@@ -1,9 +1,11 @@
 """Packing: battles concatenated into one row. Which architectures and attentions allow it, and their masks."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn.attention.flex_attention import create_block_mask
+from torch.nn.attention.flex_attention import BlockMask
 
 from battles.errors import BadInput
 from models.transformer.settings import Transformer
@@ -14,6 +16,7 @@ DECODERS = ("llama", "gemma2", "mistral", "qwen2", "qwen3")
 ENCODERS = ("roberta", "xlm-roberta", "camembert")
 # Of these, the ones that take a mask for each kind of layer.
 MASK_BY_KIND = ("gemma2", "qwen2", "qwen3")
+SLIDING = "sliding_attention"  # the kind of those that see a window
 # FlexAttention computes in blocks of so many tokens, to which packs are filled up.
 FLEX_BLOCK = 128
 # It compiles once for each way of computing: with gradients, without, in inference mode; on a CPU for each length, too.
@@ -55,38 +58,75 @@ def pack_multiple(model: Any, settings: Transformer) -> int:
     return multiple
 
 
-def causal_block_mask(config: Any, sequence: torch.Tensor, longest: int) -> Any:
-    """FlexAttention's mask of packed decoders, the same for all layers; None where a window makes them differ.
+def causal_block_masks(config: Any, lengths: Sequence[int], device: torch.device) -> Any:
+    """FlexAttention's mask of packed decoders, or one for each kind of layer, as the model takes them.
 
-    `sequence` is int64 (tokens,), the number of each token's battle; `longest` is the length of the longest. Left to
-    itself, transformers finds the battles in the positions, which waits for the device, and makes a mask for each kind
-    of layer. A window that is at least as long as every battle hides nothing.
+    `lengths` are the battles' tokens. A window that is at least as long as every battle hides nothing.
     """
     window = getattr(config, "sliding_window", None)
-    if window is not None and longest > window:
-        return None
-    total = len(sequence)
-
-    def same_and_before(
-        batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor
-    ) -> torch.Tensor:
-        return (sequence[query] == sequence[key]) & (query >= key)
-
-    mask = create_block_mask(same_and_before, 1, None, total, total, device=sequence.device, _compile=True)
+    if window is not None and max(lengths) <= window:
+        window = None
     if config.model_type not in MASK_BY_KIND:
-        return mask
-    return dict.fromkeys(set(config.layer_types), mask)
+        return block_mask(lengths, device, window=window)
+    whole = block_mask(lengths, device)
+    masks = dict.fromkeys(config.layer_types, whole)
+    if window is not None and SLIDING in masks:
+        masks[SLIDING] = block_mask(lengths, device, window=window)
+    return masks
 
 
-def block_diagonal_mask(sequence: torch.Tensor, flex: bool, weight: torch.Tensor) -> Any:
-    """The attention mask that keeps the tokens of different sequences apart; `sequence` is int64 (tokens,)."""
+def block_mask(
+    lengths: Sequence[int], device: torch.device, causal: bool = True, window: int | None = None
+) -> BlockMask:
+    """FlexAttention's mask of sequences of these lengths, one after the other; together they fill whole blocks.
+
+    A token sees those of its own sequence: all of them, or with `causal` itself and those before it, and of these with
+    a `window` the last so many. Which blocks of tokens see each other in whole, in part or not at all follows from the
+    lengths. torch's `create_block_mask` tries every pair of tokens, and compiling it took minutes for packs of 16,384
+    tokens (pytorch/pytorch#182060, before torch 2.13).
+    """
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    blocks = sequence.reshape(-1, FLEX_BLOCK)
+    first, last = blocks[:, 0], blocks[:, -1]
+    query, key = np.ogrid[: len(blocks), : len(blocks)]
+    seen = (first[query] <= last[key]) & (first[key] <= last[query])  # they have a sequence in common
+    whole = (first[query] == last[query]) & (first[key] == last[key]) & seen
+    if causal:
+        seen, whole = seen & (key <= query), whole & (key < query)
+    if window is not None:
+        behind = (query - key) * FLEX_BLOCK
+        seen, whole = seen & (behind - FLEX_BLOCK + 1 < window), whole & (behind + FLEX_BLOCK - 1 < window)
+    of_token = torch.from_numpy(sequence).to(device, non_blocking=True)
+
+    def may_see(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        allowed = of_token[query] == of_token[key]
+        if causal:
+            allowed = allowed & (query >= key)
+        if window is not None:
+            allowed = allowed & (query - key < window)
+        return allowed
+
+    mask = BlockMask.from_kv_blocks(
+        *_listed(seen & ~whole),
+        *_listed(whole),
+        BLOCK_SIZE=FLEX_BLOCK,
+        mask_mod=may_see,
+        seq_lengths=(len(sequence), len(sequence)),
+    )
+    return mask.to(device)
+
+
+def _listed(blocks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each row of a bool matrix how many blocks it has, and their columns, followed by the others'."""
+    count = torch.from_numpy(blocks.sum(axis=1, dtype=np.int32))
+    columns = torch.from_numpy(np.argsort(~blocks, axis=1, kind="stable").astype(np.int32))
+    return count[None, None], columns[None, None]
+
+
+def block_diagonal_bias(sequence: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """What eager attention and sdpa add to keep the tokens of different sequences apart; `sequence` is int64 (tokens,),
+    the number of each token's sequence."""
     total, device = len(sequence), sequence.device
-    if flex:
-
-        def same(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-            return sequence[query] == sequence[key]
-
-        return create_block_mask(same, 1, None, total, total, device=device, _compile=True)
     # A float mask: RoBERTa's eager attention adds what it is given, so that a bool mask would be wrong in silence.
     cast = torch.is_autocast_enabled(device.type)
     dtype = torch.get_autocast_dtype(device.type) if cast else weight.dtype

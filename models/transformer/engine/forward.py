@@ -13,7 +13,13 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from models.transformer.backbone.packing import DECODERS, ENCODERS, block_diagonal_mask, causal_block_mask
+from models.transformer.backbone.packing import (
+    DECODERS,
+    ENCODERS,
+    block_diagonal_bias,
+    block_mask,
+    causal_block_masks,
+)
 from models.transformer.data.batching import collate
 from models.transformer.data.tokenization import Encoded
 
@@ -97,12 +103,13 @@ def _pack(
         longest = max(lengths)
         inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
         return inputs
-    flex = implementation == "flex_attention"
-    if encoder or flex:
-        sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device, non_blocking=True)
+    if implementation == "flex_attention":
         inputs["attention_mask"] = (
-            block_diagonal_mask(sequence, flex, next(backbone.parameters()))
+            block_mask(lengths, device, causal=False)
             if encoder
-            else causal_block_mask(backbone.config, sequence, max(lengths))
+            else causal_block_masks(backbone.config, lengths, device)
         )
+    elif encoder:
+        sequence = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device, non_blocking=True)
+        inputs["attention_mask"] = block_diagonal_bias(sequence, next(backbone.parameters()))
     return inputs
