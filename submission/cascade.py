@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from oof.crossfit import mean_of_models
 from oof.model_store import Variants
 from oof.table import MEAN, PLAIN, SWAPPED
 from submission.forecast import Gains, Key, Stage, describe, forecast
+from submission.paces import Paces, Reader
 
 # Battles read at a time where not all can be: enough that sorting by length leaves little padding.
 CHUNK = 512
@@ -34,42 +34,6 @@ LONGEST = 1.5
 MARGIN = 2.0
 
 Clock = Callable[[], float]
-
-
-class Reader(Protocol):
-    """One saved language model.
-
-    tokens (battles,): the lengths of the battles as it reads them. load_seconds: an upper guess, before it was loaded.
-    at_once: batches that it reads at the same time.
-    """
-
-    tokens: np.ndarray
-    load_seconds: float
-    at_once: int
-
-    def load(self) -> None:
-        """Makes the model ready to read."""
-
-    def read(
-        self, rows: np.ndarray, swapped: bool, advance: Callable[[int], None], stop: Callable[[], bool]
-    ) -> np.ndarray:
-        """Probabilities (rows, 3) of the battles `rows`, in the original order, the longest first.
-
-        `advance` is called with the battles of every batch, `stop` before each: once it is True the rest is NaN.
-        """
-        ...
-
-    def close(self) -> None:
-        """Gives its memory back."""
-
-
-@dataclass
-class Pace:
-    """Measured seconds of a base: to load a model, of a token, and of its longest batch."""
-
-    load: float = 0.0
-    token: float | None = None
-    batch: float = 0.0
 
 
 @dataclass
@@ -91,11 +55,14 @@ class Cascade:
     say: Callable[[str], None] = print
     failed: Callable[[str, Exception], None] = lambda stage, error: print(f"{stage}: left out: {error}")
     _orders: dict[Key, np.ndarray] = field(default_factory=dict)
-    _paces: dict[str, Pace] = field(default_factory=dict)
+    _paces: Paces = field(init=False)
     _failed: set[str] = field(default_factory=set)
     _loaded: tuple[str, int] | None = None
     _current: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     _finish: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._paces = Paces(self.readers, self.subsets.seconds)
 
     def run(self) -> np.ndarray:
         """Publishes better and better predictions until all is read or the time is over; returns the last ones."""
@@ -103,7 +70,7 @@ class Cascade:
         self._publish()
         self.say(self.forecast())
         while (stage := self._next()) is not None:
-            measured = self._measured
+            measured = self._paces.measured
             try:
                 read = self._read(stage)
             except Exception as error:  # of the model, of its card, of what the image lacks: the others go on
@@ -124,11 +91,11 @@ class Cascade:
 
     def forecast(self) -> str:
         """What is expected from now on, as a table by minute."""
-        speeds = "seconds as measured here" if self._measured else "seconds as the out-of-fold rows took"
+        speeds = "seconds as measured here" if self._paces.measured else "seconds as the out-of-fold rows took"
         stops = forecast(
             self._gains,
             self._load_seconds,
-            lambda stage: self._read_seconds(stage, self._rows(stage)),
+            lambda stage: self._paces.to_read(stage, self._rows(stage)),
             self._left(),
             self._orders,
         )
@@ -166,35 +133,12 @@ class Cascade:
         """Seconds in which models may still read: the last file takes some of those until the end."""
         return self.end - self.clock() - 2 * self._finish - MARGIN
 
-    def _pace(self, base: str) -> Pace:
-        return self._paces.setdefault(base, Pace())
-
-    @property
-    def _measured(self) -> bool:
-        """Whether some base has read battles here."""
-        return any(pace.token is not None for pace in self._paces.values())
-
     def _load_seconds(self, stage: Stage) -> float:
-        if self._loaded == (stage.base, stage.number):
-            return 0.0
-        return self._pace(stage.base).load or self.readers[stage.base][stage.number].load_seconds
+        return 0.0 if self._loaded == (stage.base, stage.number) else self._paces.to_load(stage)
 
     def _seconds(self, stage: Stage, rows: np.ndarray) -> float:
         """Seconds that a stage would take for these battles, the loading of its model included."""
-        return self._load_seconds(stage) + self._read_seconds(stage, rows)
-
-    def _read_seconds(self, stage: Stage, rows: np.ndarray) -> float:
-        """Seconds to read these battles, from the base's own pace or scaled from those of others."""
-        tokens = self.readers[stage.base][stage.number].tokens
-        pace = self._pace(stage.base).token
-        if pace is not None:
-            return pace * float(tokens[rows].sum())
-        ratios = [
-            known.token * float(self.readers[base][0].tokens.mean()) / self.subsets.seconds[base]
-            for base, known in self._paces.items()
-            if known.token is not None and self.subsets.seconds[base] > 0
-        ]
-        return self.subsets.seconds[stage.base] * len(rows) * (float(np.median(ratios)) if ratios else 1.0)
+        return self._load_seconds(stage) + self._paces.to_read(stage, rows)
 
     # ------------------------------------------------------------ reading
 
@@ -211,7 +155,7 @@ class Cascade:
         values = np.full((len(reader.tokens), 3), np.nan)
         self._orders[stage.key] = values
         self._load(stage, reader)
-        pace = self._pace(stage.base).token
+        pace = self._paces[stage.base].token
         if pace is None or pace * float(reader.tokens[rows].sum()) * SLACK <= self._left():
             values[rows] = self._read_rows(stage, reader, rows, whole=True)
         missing = rows[np.isnan(values[rows]).any(axis=1)]
@@ -228,7 +172,7 @@ class Cascade:
         began = self.clock()
         self._loaded = (stage.base, stage.number)
         reader.load()
-        self._pace(stage.base).load = max(self.clock() - began, self._pace(stage.base).load)
+        self._paces[stage.base].load = max(self.clock() - began, self._paces[stage.base].load)
 
     def _close(self) -> None:
         if self._loaded is not None:
@@ -241,7 +185,7 @@ class Cascade:
         lengths = np.sort(reader.tokens[rows])[::-1]
         read_tokens = np.concatenate([[0], np.cumsum(lengths)])
         began = last = self.clock()
-        done, stopped, known = 0, False, self._pace(stage.base)
+        done, stopped, known = 0, False, self._paces[stage.base]
         # A batch began when the one before it ended, of those that are read at the same time.
         ended = deque([began] * reader.at_once, maxlen=reader.at_once)
 
