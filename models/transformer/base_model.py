@@ -55,6 +55,8 @@ def _context(
     device = current_device()
     resolved = resolve_for_training(settings, device)
     fsdp.check(resolved)
+    if resolved.names_weight:
+        _ = training_set.names  # refused now, before anything is loaded
     tokenizer = load_tokenizer(resolved)
     predicted, of_prediction = ({} if test is None else {"test": test}), for_prediction(resolved)
     if of_prediction != resolved:

@@ -21,6 +21,7 @@ from battles.swap import SWAPPED_CLASSES
 from models.calibration import Calibration
 from models.transformer.backbone import loading
 from models.transformer.backbone.adapters import merge
+from models.transformer.backbone.heads import add_names, drop_names
 from models.transformer.backbone.loading import LoadedBase
 from models.transformer.backbone.precision import check_same_precision, record_precision
 from models.transformer.data.tokenization import Encoded
@@ -72,11 +73,14 @@ def fit(context: FoldContext, number: int, train_rows: np.ndarray, valid_rows: n
         record_precision(settings, resume)
     # A backbone that outgrows a GPU comes to it in parts.
     base = loading.load(_started(settings, number), seed, pad, context.device, on_device=not fsdp.active())
+    if settings.names_weight:
+        add_names(base.model, context.training_set.names[1], seed)
     train_tokens, valid_tokens = context.tokens.rows(rows.train_rows), context.scored_tokens.rows(valid_rows)
     held_out = _HeldOut(context, rows, valid_rows, valid_tokens, seed)
     steps = count_steps(len(train_tokens), settings)
     with Progress(f"{title} training", steps, not process.is_main_process) as progress:
         base, curve = train(base, train_tokens, rows.targets, seed, held_out.log_loss, progress, resume / CHECKPOINT)
+    drop_names(base.model)
     fsdp.save(base.model, folder / "model")
     if process.is_main_process:
         pd.DataFrame(curve).to_csv(folder / "curve.csv", index=False)

@@ -46,10 +46,10 @@ class Transformer(Growing):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = Field(
         "auto", description="attention implementation; auto: the fastest that architecture and device can train with"
     )
-    softcapping: Literal["keep", "off"] = Field(
+    softcapping: Literal["keep", "none"] = Field(
         "keep",
-        description="the cap on Gemma 2's attention logits; off: none, so that sdpa can be had where flex cannot, but "
-        "not what the backbone was trained with",
+        description="the cap on Gemma 2's attention logits; none: without it, to have sdpa where flex cannot be, "
+        "but not as the backbone was trained",
     )
     lora: Lora | None = Field(None, description="low-rank adapters; none: all weights are trained")
     frozen_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(
@@ -76,6 +76,11 @@ class Transformer(Growing):
     )
     head_dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
         0.1, description="share of the hidden layer of head: mlp that training drops"
+    )
+    names_weight: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = Field(
+        0.0,
+        description="weight of the loss of two further heads that guess the names of the two models while training "
+        "(LMSYS 16th place); 0: there are none; a trained model keeps nothing of them",
     )
     teacher: Teacher | None = Field(None, description="other bases, or rows of a file, to learn from beside the votes")
     extra_train: str | list[ExtraFile] | None = Field(
@@ -126,7 +131,7 @@ class Transformer(Growing):
     )
     seed: Seed = Field(11, description="seed of head, order of battles and dropout; fold k adds k")
 
-    LATER = frozenset({"softcapping", "head", "head_dropout"})
+    LATER = frozenset({"softcapping", "head", "head_dropout", "names_weight"})
 
     @property
     def extra_files(self) -> list[ExtraFile]:

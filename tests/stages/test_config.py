@@ -10,7 +10,7 @@ from stages.config import Run, load
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
-@pytest.mark.parametrize("profile", ["sample", "cpu", "paper", "full"])
+@pytest.mark.parametrize("profile", ["sample", "cpu", "small", "table", "paper", "full", "t4"])
 def test_every_profile_is_valid(profile: str) -> None:
     sections = load(PARAMS, profile, "r")
     run = sections["run"]

@@ -32,15 +32,15 @@ def choose(settings: Transformer, config: Any, spec: DeviceSpec) -> str:
 
     Flex skips what lies between packed battles. It is passed over on the CPU, where it has no gradient, on cards before
     Ampere, and for models that drop attention weights (RoBERTa). Gemma 2 has no sdpa: its capped attention logits are
-    in eager, flex and FlashAttention only, unless `softcapping` is off. Without a C compiler flex, which is compiled
+    in eager, flex and FlashAttention only, unless `softcapping` is none. Without a C compiler flex, which is compiled
     at run time, is passed over too, and that is said. FlashAttention is only taken when asked for by name. Raises
     BadInput for what the architecture, the installation or the card lacks.
     """
     able = [name for name in SUPPORT if getattr(_model_class(settings, config), SUPPORT[name])]
-    if settings.softcapping == "off":
+    if settings.softcapping == "none":
         if not hasattr(config, "attn_logit_softcapping"):
             raise BadInput(
-                f"softcapping: off, but {config.model_type} ({settings.backbone}) caps nothing; set it to keep"
+                f"softcapping: none, but {config.model_type} ({settings.backbone}) caps nothing; set it to keep"
             )
         able = list(SUPPORT)
     if settings.attention == "auto":
@@ -66,7 +66,7 @@ def choose(settings: Transformer, config: Any, spec: DeviceSpec) -> str:
 def loadable(settings: Transformer) -> str:
     """The attention to load a model with, before it is set to its own: transformers refuses Gemma 2 with sdpa, whether
     its logits are capped or not."""
-    return "eager" if settings.softcapping == "off" and settings.attention == "sdpa" else settings.attention
+    return "eager" if settings.softcapping == "none" and settings.attention == "sdpa" else settings.attention
 
 
 def _repeated_sdpa(

@@ -8,9 +8,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from battles.errors import BadInput
+from models.transformer.backbone.packing import DECODERS, ENCODERS
 from models.transformer.backbone.precision import HEADS
 from models.transformer.settings import Transformer
 
+# The name under which a model has the head of `add_names`.
+NAMES = "names_head"
 Mismatches = Iterable[tuple[str, torch.Size, torch.Size]]
 
 
@@ -30,6 +33,26 @@ class Mlp(torch.nn.Module):
         """Logits of hidden states."""
         logits: torch.Tensor = self.out(self.dropout(torch.nn.functional.gelu(self.hidden(pooled))))
         return logits
+
+
+def add_names(model: torch.nn.Module, count: int, seed: int) -> None:
+    """Adds a head that guesses which of `count` models stand in the first and the second place, in place.
+
+    `engine.forward` reads it in train mode, (rows, width) to (rows, 2 · count). Raises BadInput for an architecture
+    whose hidden states it does not read itself.
+    """
+    config: Any = model.config
+    if config.model_type not in DECODERS + ENCODERS:
+        raise BadInput(f"names_weight: not for a {config.model_type}; set it to 0")
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(config.hidden_size, 2 * count)
+    model.add_module(NAMES, head.to(next(model.parameters()).device))
+
+
+def drop_names(model: torch.nn.Module) -> None:
+    """Takes the head of `add_names` away, if there is one, in place."""
+    if NAMES in model._modules:
+        delattr(model, NAMES)
 
 
 def install(model: Any, settings: Transformer) -> None:

@@ -47,7 +47,7 @@ def load(settings: Transformer, seed: int, pad: int, device: torch.device, on_de
     if device.type == "cuda" and (on_device or options):
         # Straight from the file to the card: else each process would hold a copy in the host's memory.
         options["device_map"] = {"": device.index or 0}
-    if settings.softcapping == "off":
+    if settings.softcapping == "none":
         options["attn_logit_softcapping"] = None
     say_download(settings)
     torch.manual_seed(seed)  # the head's weights are drawn while loading

@@ -29,7 +29,7 @@ def bare(settings: Transformer, config: Any, layers: int | None = None, device: 
             config.layer_types = repeated[:layers]
     if config.pad_token_id is None:
         config.pad_token_id = 0
-    if settings.softcapping == "off":
+    if settings.softcapping == "none":
         config.attn_logit_softcapping = None
     with torch.device(device):
         model = AutoModelForSequenceClassification.from_config(

@@ -1,14 +1,15 @@
 """Which battles the model of a fold learns from, and with which targets."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from battles.errors import BadInput
 from battles.folds import prompt_key
-from battles.schema import WINNERS, labels, turns
-from models.transformer.data.targets import Targets
+from battles.schema import MODELS, WINNERS, labels, turns
+from models.transformer.data.targets import UNKNOWN, Targets
 from models.transformer.settings import Transformer
 
 # Of its training battles, what a single output is calibrated on (`engine.scalar_head`).
@@ -70,6 +71,22 @@ class TrainingSet:
         votes = every_battle[list(WINNERS)].to_numpy(dtype=np.float64)
         return cls(every_battle, votes, labels(battles), prompts, teacher_probabilities, left_out, weights)
 
+    @cached_property
+    def names(self) -> tuple[np.ndarray, int]:
+        """Numbers of the models behind A and B, int64 (battles, 2), `UNKNOWN` where not named, and how many there are.
+
+        Raises BadInput where no battle names them.
+        """
+        there = [name for name in MODELS if name in self.battles]
+        if len(there) < len(MODELS):
+            raise BadInput(
+                f"names_weight: the training battles have no columns {' and '.join(MODELS)} to learn names from; set "
+                "it to 0"
+            )
+        numbers, known = pd.factorize(pd.concat([self.battles[name] for name in MODELS]))
+        assert UNKNOWN == -1  # pandas' number of what is missing
+        return numbers.reshape(2, -1).T.astype(np.int64), len(known)
+
     @property
     def has_extra(self) -> bool:
         """Whether battles were given beside the run's own."""
@@ -91,7 +108,8 @@ class TrainingSet:
             taught = np.full((len(rows), 3), np.nan)
             taught[: len(own)] = self._of_teacher(self.teacher_probabilities[number][own], number, settings)
         weights = None if self.weights is None else self.weights[rows]
-        return FoldRows(rows, Targets.of(self.votes[rows], taught, weights), calibration_rows, len(extra))
+        names = self.names[0][rows] if settings.names_weight else None
+        return FoldRows(rows, Targets.of(self.votes[rows], taught, weights, names), calibration_rows, len(extra))
 
     @staticmethod
     def _of_teacher(probabilities: np.ndarray, number: int, settings: Transformer) -> np.ndarray:

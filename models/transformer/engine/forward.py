@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
+from models.transformer.backbone.heads import NAMES
 from models.transformer.backbone.packing import (
     DECODERS,
     ENCODERS,
@@ -27,7 +28,8 @@ from models.transformer.data.tokenization import Encoded
 def forward(
     model: Any, encoded: Encoded, rows: np.ndarray, swapped: np.ndarray, pad: int, multiple: int
 ) -> torch.Tensor:
-    """Logits, float32 (rows, 3), of the battles at `rows`; `swapped`, bool (rows,), shows response B first.
+    """Logits, float32 (rows, 3), of the battles at `rows`; `swapped`, bool (rows,), shows response B first. In train
+    mode those of the two models' names stand behind them, where the model has a head for them.
 
     `multiple` is `pack_multiple`'s. `model` is a bare or PEFT model, not one wrapped for several processes. The head
     computes in fp32, whatever the backbone does.
@@ -56,9 +58,11 @@ def forward(
         row = torch.arange(len(rows))
     hidden = backbone(**inputs, use_cache=False).last_hidden_state[row.to(device), at.to(device)]
     with torch.autocast(device.type, enabled=False):
-        if kind in ENCODERS:
-            return bare.classifier(hidden.float()[:, None])  # takes the first token
-        return bare.score(hidden.float())
+        wide = hidden.float()
+        logits = bare.classifier(wide[:, None]) if kind in ENCODERS else bare.score(wide)  # takes the first token
+        if model.training and (names := getattr(model, NAMES, None)) is not None:
+            logits = torch.cat([logits, names(wide)], dim=1)
+        return logits
 
 
 class Scorer(torch.nn.Module):

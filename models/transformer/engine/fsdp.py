@@ -78,6 +78,8 @@ def check(settings: Transformer) -> None:
         )
     if settings.dtype == "float16":
         raise BadInput("dtype: float16 under FSDP is not supported; set it to bfloat16 or float32")
+    if settings.names_weight:
+        raise BadInput(f"names_weight: {settings.names_weight} under FSDP is not supported; set it to 0")
     if settings.optimizer != "adamw":
         raise BadInput(
             f"optimizer: {settings.optimizer} cannot keep a sharded state; set it to adamw, which FSDP shards"

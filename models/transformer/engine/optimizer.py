@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from battles.errors import BadInput
+from models.transformer.backbone.heads import NAMES
 from models.transformer.backbone.precision import HEADS
 from models.transformer.planning.memory import resident_moments_bytes
 from models.transformer.settings import Transformer
@@ -49,7 +50,7 @@ def groups(model: torch.nn.Module, settings: Transformer) -> list[dict[str, Any]
 
 
 def _group(path: list[str], separate_b: bool) -> str:
-    if any(part in HEADS for part in path):
+    if any(part in (*HEADS, NAMES) for part in path):
         return "head"
     return "lora_b" if separate_b and any(part in LORA_B for part in path) else "body"
 

@@ -250,18 +250,18 @@ def test_a_model_without_the_cap_is_opened_without_it(
     shutil.copytree(checkpoints["gemma2"], tmp_path / "capped")
     config = json.loads((tmp_path / "capped" / "config.json").read_text())
     (tmp_path / "capped" / "config.json").write_text(json.dumps({**config, "attn_logit_softcapping": 0.02}))
-    base = settings(tmp_path / "capped", softcapping="off", lora=lora, learning_rate=1e-3)
+    base = settings(tmp_path / "capped", softcapping="none", lora=lora, learning_rate=1e-3)
     (tmp_path / "fold-0").mkdir()
     test = battles().drop(columns=["winner_tie"])
     fit, _ = open_base("base", base, TrainingSet.of(battles()), test, tmp_path)
     trained = fit(0, TRAIN, VALID, tmp_path / "fold-0").test
     assert trained is not None
     written = base.model_dump(mode="json")
-    assert written["softcapping"] == "off"
+    assert written["softcapping"] == "none"
     found = {}
-    for name, values in (("off", written), ("keep", {**written, "softcapping": "keep"})):
+    for name, values in (("none", written), ("keep", {**written, "softcapping": "keep"})):
         opened = open_saved("base", Transformer.model_validate(values), test, tmp_path / "fold-0")
         found[name] = predict_test(opened, tmp_path / "fold-0", 20)[MEAN]
-    np.testing.assert_allclose(found["off"], trained[MEAN], atol=1e-6)
+    np.testing.assert_allclose(found["none"], trained[MEAN], atol=1e-6)
     # A full fine-tune's own configuration says it, too.
     assert (np.abs(found["keep"] - trained[MEAN]).max() < 1e-5) == (lora is None)

@@ -294,23 +294,23 @@ def test_a_cap_that_is_taken_off_gives_sdpa_and_the_uncapped_logits(
     (tmp_path / "config.json").write_text(json.dumps({**config, "attn_logit_softcapping": 0.05}))  # one that is felt
     base = settings(checkpoints["gemma2"], lora=None).model_copy(update={"backbone": str(tmp_path)})
     found = {}
-    for softcapping, attention in (("keep", "eager"), ("off", "eager"), ("off", "sdpa"), ("off", "auto")):
+    for softcapping, attention in (("keep", "eager"), ("none", "eager"), ("none", "sdpa"), ("none", "auto")):
         model = load(base.model_copy(update={"softcapping": softcapping, "attention": attention}), 1, 1, CPU)
         with torch.no_grad():
             found[softcapping, attention] = model.eval()(input_ids=IDS).logits
         assert model.config._attn_implementation == ("sdpa" if attention == "auto" else attention)
-        assert (model.config.attn_logit_softcapping is None) == (softcapping == "off")
+        assert (model.config.attn_logit_softcapping is None) == (softcapping == "none")
     plain = AutoModelForSequenceClassification.from_pretrained(
         tmp_path, num_labels=3, attn_implementation="eager", attn_logit_softcapping=None
     )
     plain.score.load_state_dict(model.score.state_dict())
     with torch.no_grad():
         expected = plain.eval()(input_ids=IDS).logits
-    assert (found["off", "eager"] - expected).abs().max() < 1e-6
-    assert (found["off", "sdpa"] - expected).abs().max() < 1e-5
-    assert torch.equal(found["off", "auto"], found["off", "sdpa"])
+    assert (found["none", "eager"] - expected).abs().max() < 1e-6
+    assert (found["none", "sdpa"] - expected).abs().max() < 1e-5
+    assert torch.equal(found["none", "auto"], found["none", "sdpa"])
     assert (found["keep", "eager"] - expected).abs().max() > 1e-3
     with pytest.raises(BadInput, match=r"attention: sdpa, which gemma2 .* does not have"):
         load(base.model_copy(update={"attention": "sdpa"}), 1, 1, CPU)
-    with pytest.raises(BadInput, match=r"softcapping: off, but llama .* caps nothing; set it to keep"):
-        load(settings(checkpoints["llama"], softcapping="off"), 1, 1, CPU)
+    with pytest.raises(BadInput, match=r"softcapping: none, but llama .* caps nothing; set it to keep"):
+        load(settings(checkpoints["llama"], softcapping="none"), 1, 1, CPU)

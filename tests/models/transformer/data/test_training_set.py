@@ -79,3 +79,23 @@ def test_further_battles_count_by_the_weights_of_those_that_are_left() -> None:
     rows = TrainingSet.of(battles(), extra, None, weights).choose(0, TRAIN, PLAIN, 1)
     assert rows.targets.weights is not None
     assert rows.targets.weights.tolist() == [1.0] * len(TRAIN) + [0.5, 2.0, 0.25]
+
+
+def test_models_are_numbered_over_both_places_and_all_battles() -> None:
+    extra = _extra(pd.Series(['["new"]', '["newer"]'])).assign(model_a=["only here", None])
+    training_set = TrainingSet.of(battles(), extra)
+    numbers, count = training_set.names
+    table = training_set.battles
+    assert count == len({*table["model_a"].dropna(), *table["model_b"]})
+    by_number = {}
+    for place, column in enumerate(("model_a", "model_b")):
+        for number, name in zip(numbers[:, place].tolist(), table[column].tolist(), strict=True):
+            assert by_number.setdefault(number, name) == name or number == -1
+    assert (numbers == -1).sum() == 1
+    assert numbers[61].tolist()[0] == -1
+    rows = training_set.choose(0, TRAIN, PLAIN.model_copy(update={"names_weight": 0.1}), 1)
+    assert rows.targets.names is not None
+    assert rows.targets.names.tolist() == numbers[[*TRAIN, 60, 61]].tolist()
+    assert training_set.choose(0, TRAIN, PLAIN, 1).targets.names is None
+    with pytest.raises(BadInput, match="names_weight: the training battles have no columns model_a and model_b"):
+        _ = TrainingSet.of(battles().drop(columns=["model_a", "model_b"])).names

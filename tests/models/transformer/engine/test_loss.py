@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,26 @@ def test_a_certain_teacher_and_one_without_a_row_give_finite_gradients() -> None
     loss_sum(logits, _targets(VOTES, guide), Transformer(backbone="none", teacher=teacher)).backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def test_names_are_guessed_beside_the_votes() -> None:
+    names = np.array([[0, 3], [1, -1], [2, 2], [-1, -1], [3, 0], [1, 2]])
+    guesses = RANDOM.normal(size=(6, 8))
+    by_place = np.log(_softmax(guesses.reshape(12, 4))).reshape(6, 2, 4)
+    expected = np.zeros(6)
+    for row, pair in enumerate(names):
+        expected[row] = -sum(by_place[row, place, name] for place, name in enumerate(pair) if name >= 0) / 2
+    settings = Transformer(backbone="none", names_weight=0.3)
+    logits = torch.from_numpy(np.concatenate([LOGITS, guesses], axis=1))
+    for weights in (None, WEIGHTS):
+        targets = _targets(VOTES, None, weights)
+        with_names = replace(targets, names=torch.from_numpy(names))
+        votes = loss_sum(torch.from_numpy(LOGITS), targets, settings)
+        found = float(loss_sum(logits, with_names, settings) - votes)
+        assert found == pytest.approx(0.3 * float(expected.sum() if weights is None else weights @ expected))
+    shown = with_names.shown(torch.tensor([True, False, True, False, False, False]))
+    assert shown.names is not None
+    assert shown.names.tolist() == [[3, 0], [1, -1], [2, 2], [-1, -1], [3, 0], [1, 2]]
 
 
 def test_exchanged_battles_have_exchanged_votes_and_teachers() -> None:

@@ -48,7 +48,7 @@ CASES = [
     ("gemma2", {"quantization": "int8", "gradient_checkpointing": True}),
     ("gemma2", {"quantization": "nf4", "gradient_checkpointing": True}),
     ("llama", {"head": "mlp"}),
-    ("gemma2", {"head": "mlp", "lora": None, "softcapping": "off"}),
+    ("gemma2", {"head": "mlp", "lora": None, "softcapping": "none"}),
 ]
 
 
