@@ -45,6 +45,10 @@ const options = { mode: "vega-lite", ast: true, renderer: "svg", actions: false,
 const draw = (figure) => {
   const image = figure.querySelector("img"), chart = document.createElement("div");
   chart.className = "chart";
+  // A finger's tap moves nothing, which is what Vega waits for before it tells a value.
+  chart.addEventListener("click", (event) => {
+    if (event.pointerType === "touch") event.target.dispatchEvent(new PointerEvent("pointermove", event));
+  });
   image.after(chart);
   vegaEmbed(chart, JSON.parse(figure.querySelector("script").textContent), options)
     .then(() => figure.classList.add("live"));
@@ -57,3 +61,5 @@ const near = new IntersectionObserver((seen) => {
 }, { rootMargin: "600px" });
 for (const figure of document.querySelectorAll("figure")) near.observe(figure);
 document.querySelector(".hint").hidden = false;
+const hide = () => document.querySelector("#vg-tooltip-element")?.classList.remove("visible");
+for (const kind of ["scroll", "pointerdown"]) addEventListener(kind, hide, { capture: true, passive: true });

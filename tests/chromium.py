@@ -55,9 +55,12 @@ class View:
     def wait(self, condition: str) -> None:
         """Returns when a JavaScript condition holds; fails when it does not within 20 seconds."""
         look = f"const look = () => ({condition}) ? done(true) : setTimeout(look, 20); look(); setTimeout(done, 20000)"
-        params = {"expression": f"new Promise((done) => {{ {look} }})", "awaitPromise": True}
-        result = self.browser.call("Runtime.evaluate", params, self.session)
-        assert result["result"].get("value") is True, (condition, self.messages, result)
+        assert self.promised(look) is True, (condition, self.messages)
+
+    def promised(self, code: str) -> Any:
+        """Runs JavaScript and waits until it calls `done`; what that was given."""
+        params = {"expression": f"new Promise((done) => {{ {code} }})", "awaitPromise": True}
+        return self.browser.call("Runtime.evaluate", params, self.session)["result"].get("value")
 
     def mouse(self, kind: str, at: tuple[float, float], **more: object) -> None:
         """An event of the mouse at a place in the window: `Moved`, `Pressed`, `Released` or `Wheel`."""

@@ -127,11 +127,14 @@ def test_figures_change_their_colours_in_a_dark_window(
 
 def _middle(view: View, selector: str) -> tuple[float, float]:
     """Brings an element into the window and says where its middle is there."""
-    x, y = view.value(
-        f"(() => {{ const one = document.querySelector({selector!r}); one.scrollIntoView({{ block: 'center' }});"
-        "const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()"
+    found = f"document.querySelector({selector!r})"
+    view.value(f"{found}.scrollIntoView({{ block: 'center' }})")
+    # Until the page knows that it has scrolled.
+    view.promised("requestAnimationFrame(() => requestAnimationFrame(done))")
+    x, y, width, height = view.value(
+        f"(() => {{ const at = {found}.getBoundingClientRect(); return [at.x, at.y, at.width, at.height] }})()"
     )
-    return x, y
+    return x + width / 2, y + height / 2
 
 
 def test_a_figure_tells_its_values_and_singles_out_a_series(page: Path, browser: Chromium) -> None:
@@ -148,6 +151,30 @@ def test_a_figure_tells_its_values_and_singles_out_a_series(page: Path, browser:
     assert set(view.value(opacities)) == {"1"}
     view.click(_middle(view, "#calibration .live .role-legend-label text"))
     view.wait(f"new Set({opacities}).size === 2")
+    assert view.messages == []
+
+
+def test_a_finger_is_told_values_and_scrolls(page: Path, browser: Chromium) -> None:
+    view = browser.open(page, 390)
+    browser.call("Emulation.setTouchEmulationEnabled", {"enabled": True}, view.session)
+    view.value("document.querySelector('#calibration').scrollIntoView()")
+    view.wait("document.querySelector('#calibration .live')")
+
+    def touch(kind: str, *at: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y} for x, y in at]
+        browser.call("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points}, view.session)
+
+    at = _middle(view, "#calibration .live .mark-symbol.role-mark path")
+    touch("Start", at)
+    touch("End")
+    view.wait("document.querySelector('#vg-tooltip-element.visible')")
+    scrolled = view.value("scrollY")
+    at = _middle(view, "#calibration .live .chart")
+    touch("Start", at)
+    for step in range(1, 9):
+        touch("Move", (at[0], at[1] - 20 * step))
+    touch("End")
+    view.wait(f"scrollY > {scrolled} && !document.querySelector('#vg-tooltip-element.visible')")
     assert view.messages == []
 
 
