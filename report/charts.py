@@ -67,7 +67,7 @@ def bars(names: Sequence[str], values: Sequence[float], texts: Sequence[str], wh
     shown = labels(names)
     records = [
         {"label": label, "name": name, "value": value, "text": text}
-        for label, name, value, text in zip(shown, _whole(names), values, texts, strict=True)
+        for label, name, value, text in zip(shown, map(whole, names), values, texts, strict=True)
     ]
     scale = alt.Scale(domain=[min([0.0, *values]), _ROOM * max([0.0, *values]) or 1.0])
     x = alt.X("value:Q", title=what, scale=scale)
@@ -95,7 +95,7 @@ def dots(
     records = [
         {"label": label, "name": name, "value": value, "low": low, "high": high, "colour": colour}
         for label, name, value, (low, high), colour in zip(
-            shown, _whole(names), values, intervals, painted, strict=True
+            shown, map(whole, names), values, intervals, painted, strict=True
         )
     ]
     axis = alt.Axis(format="%") if "%" in form else alt.Axis()
@@ -135,6 +135,6 @@ def histogram(edges: Sequence[float], counts: Sequence[int], what: str, counted:
     return chart([drawn], records, 150)
 
 
-def _whole(names: Sequence[str]) -> list[str]:
-    """Names as a tooltip shows them: cut only where they are absurdly long."""
-    return [shortened(name, _LONGEST) for name in names]
+def whole(name: str) -> str:
+    """A name as a tooltip shows it: cut only where it is absurdly long."""
+    return shortened(name, _LONGEST)

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from report.charts import ROW, chart, line_at, names_axis, singled, ticks, zoomed
+from report.charts import ROW, chart, line_at, names_axis, singled, ticks, whole, zoomed
 from report.learning import Point
 from report.style import ACCENT, CLASS_COLOURS, CLASS_NAMES, INK, LINES, WARNING, labels
 
@@ -158,6 +158,26 @@ def position(models: Mapping[str, Mapping[str, float | None]], votes: Mapping[st
         points.add_params(chosen),
     ]
     return chart(layers, records, ROW * len(models))
+
+
+def ratings(table: pd.DataFrame) -> alt.LayerChart:
+    """Rating at equal style (`styled`) against `rating`, one dot a model; below the dashed line style wins votes."""
+    records = [
+        {"model": whole(row["model"]), **{name: row[name] for name in ("battles", "rating", "styled")}}
+        for row in table.to_dict("records")
+    ]
+    ends = [float(pick(table[["rating", "styled"]].to_numpy())) for pick in (np.min, np.max)]
+    scale = alt.Scale(domain=[ends[0] - 20, ends[1] + 20])
+    x = alt.X("rating:Q", title="rating, points", scale=scale)
+    y = alt.Y("styled:Q", title="at equal style, points", scale=scale)
+    told = [alt.Tooltip("model:N"), alt.Tooltip("battles:Q", format=",")]
+    told += [alt.Tooltip("rating:Q", format="+.0f"), alt.Tooltip("styled:Q", title="at equal style", format="+.0f")]
+    equal = alt.Chart(alt.InlineData(values=[{"place": end} for end in scale.domain]))
+    layers = [
+        equal.mark_line(clip=True, color=INK, strokeDash=[4, 3], strokeWidth=1).encode(x="place:Q", y="place:Q"),
+        alt.Chart().mark_circle(clip=True, color=ACCENT, size=50).encode(x=x, y=y, tooltip=told).add_params(zoomed()),
+    ]
+    return chart(layers, records, 260)
 
 
 def verbosity(table: pd.DataFrame) -> alt.LayerChart:

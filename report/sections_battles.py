@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from report import charts
+from report import charts, draw_models
 from report.exploration import QUANTILES, RANKED_BATTLES
 from report.figures_as_text import VOTES, between, number, percent
 from report.findings import Findings
@@ -141,6 +141,10 @@ def _ratings(plain: Ratings, styled: Ratings | None, gallery: Gallery) -> list[P
         images.append(
             gallery.add(f"ratings-{name}", figure, what, f"{captions[name]}: best {len(top)} of {len(table)}")
         )
+    if styled is not None:
+        figure = draw_models.ratings(_both(plain.models, styled.models))
+        what = "Rating at equal style against rating, one dot a model"
+        images.append(gallery.add("ratings-both", figure, what, f"What style adds, {len(plain.models)} models"))
     words = (
         "Ratings by Bradley–Terry with ties after Davidson, on the Arena's scale: 400 points are odds of 10 : 1. Of "
         "models "
@@ -160,7 +164,8 @@ def _ratings(plain: Ratings, styled: Ratings | None, gallery: Gallery) -> list[P
                 "bold "
                 "enters beside the models, each as (A − B) / (A + B) in standard deviations. A coefficient is the "
                 "log-odds "
-                "of a win for one standard deviation more."
+                "of a win for one standard deviation more. In the figure, models below the dashed line owe votes to "
+                "their style."
             ),
             Table(["style", "coefficient", "95 %"], rows),
         ]
@@ -177,6 +182,14 @@ def _ratings(plain: Ratings, styled: Ratings | None, gallery: Gallery) -> list[P
     ]
     head = ["model", "battles", "rating", "95 %", "at equal style"]
     return [*parts, Details(f"Ratings of all {len(listed)} models", [Table(head, listed)])]
+
+
+def _both(plain: pd.DataFrame, styled: pd.DataFrame) -> pd.DataFrame:
+    """Models that are rated both ways: `model, battles, rating, styled`, on the Arena's scale."""
+    both = plain[["model", "battles", "rating"]].merge(
+        styled[["model", "rating"]], on="model", suffixes=("", "_styled")
+    )
+    return both.assign(rating=both["rating"] * ELO, styled=both.pop("rating_styled") * ELO)
 
 
 def drift(extras: Extras) -> Section:

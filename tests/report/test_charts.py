@@ -52,6 +52,9 @@ def every_chart() -> dict[str, alt.LayerChart]:
         "curves": draw_models.curves({0: curve(90, 3, rng), 3: curve(90, 3, rng)}, False, 1.1),
         "squared": draw_models.curves({0: curve(90, 3, rng)}, True, 1.1),
         "position": draw_models.position(dict.fromkeys(HOSTILE, leads), {"lead": 0.0, "standard_error": 0.1}),
+        "ratings": draw_models.ratings(
+            pd.DataFrame({"model": HOSTILE, "battles": 20, "rating": values, "styled": values[::-1]})
+        ),
         "verbosity": draw_models.verbosity(
             pd.DataFrame({**lengths, "standard_error": [0.1, 0.1], "predicted": [0.5, 0.6]})
         ),
@@ -99,7 +102,7 @@ def test_names_are_data_and_never_code(kind: str, tmp_path: Path) -> None:
     assert len(code) > 5
     assert not [text for text in code if "HOSTILE" in text]
     # The test would see them: they are in the data.
-    if kind in ("bars", "dots", "position", "learning", "coordinates"):
+    if kind in ("bars", "dots", "position", "ratings", "learning", "coordinates"):
         assert any("HOSTILE" in text for path, text in strings if path[0] == "data")
 
 
