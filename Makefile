@@ -61,7 +61,7 @@ help:
 	@echo 'make setup        .venv alone; TORCH=cpu or cu126 or an index URL: another build of torch; PYTHON=path of 3.11, 3.12 or 3.13'
 	@echo 'make test | test-real | lint | bench | torture | audit | clean RUN=name'
 	@echo
-	@echo 'variables: PROFILE=sample|cpu|small|paper|full  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
+	@echo 'variables: PROFILE=sample|cpu|small|paper|full|t4  RUN=name  TRAIN=path TEST=path  FOLDS=0,1'
 	@echo '           FORMAT=auto|competition|arena-33k|arena-55k|arena-100k|arena-140k|mt-bench|wsdm of TRAIN and TEST'
 	@echo '           NPROC=n processes of a base, one per GPU  LAUNCH="accelerate launch … -m" starts them another way'
 	@echo '           WORKERS=n processes of the stacker  STORAGE=postgresql://user@host/database of its studies'

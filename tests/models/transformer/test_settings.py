@@ -24,6 +24,7 @@ from models.transformer.fold import predict_test
 from models.transformer.planning import plan
 from models.transformer.settings import Lora, Teacher, Template, Transformer
 from oof.table import MEAN
+from stages.config import load as load_params
 from tests.models.transformer.checkpoints import battles, load, settings
 from tests.models.transformer.planning.test_plan import HERE, ROWS
 
@@ -265,3 +266,26 @@ def test_a_model_without_the_cap_is_opened_without_it(
     np.testing.assert_allclose(found["none"], trained[MEAN], atol=1e-6)
     # A full fine-tune's own configuration says it, too.
     assert (np.abs(found["keep"] - trained[MEAN]).max() < 1e-5) == (lora is None)
+
+
+@pytest.mark.parametrize(("profile", "name"), [("full", "llama"), ("full", "gemma2"), ("t4", "gemma2")])
+def test_a_profiles_recipe_trains_on_a_small_backbone(
+    checkpoints: dict[str, Path], tmp_path: Path, profile: str, name: str
+) -> None:
+    """All of its options together, on a backbone of the same architecture."""
+    recipe = load_params(Path(__file__).parents[3] / "params.yaml", profile, "r")[name]
+    assert isinstance(recipe, Transformer)
+    assert recipe.template.turns == "interleaved"
+    small = {"backbone": str(checkpoints[name]), "max_length": 160, "frozen_layers": min(recipe.frozen_layers, 1)}
+    longer = {"predict_max_length": 192} if recipe.predict_max_length else {}
+    base = recipe.model_copy(
+        update={**small, **longer, "lora": recipe.lora and recipe.lora.model_copy(update={"rank": 4})}
+    )
+    (tmp_path / "fold-0").mkdir()
+    test = battles().drop(columns=["winner_tie"])
+    fit, predict = open_base("base", base, TrainingSet.of(battles()), test, tmp_path)
+    found = fit(0, TRAIN, VALID, tmp_path / "fold-0")
+    assert found.test is not None
+    assert np.allclose(found.valid[MEAN].sum(axis=1), 1)
+    np.testing.assert_allclose(found.test[MEAN][VALID], found.valid[MEAN], atol=1e-4)
+    np.testing.assert_allclose(predict(tmp_path / "fold-0", 20)[MEAN], found.test[MEAN], atol=1e-4)
