@@ -43,6 +43,8 @@ STAGES: dict[str, type[Section]] = {
 }
 # No base may have the name of a stamp (`stages.params`), nor of a row of the stack's own in tables, files and charts.
 RESERVED = frozenset({"inputs", "test", "call", "report", *STAGES, STACK, *CANDIDATES})
+# Known keys that the refusal of an unknown one names: those nearest to it.
+MOST_KEYS = 15
 
 
 def tiny_root(run: str) -> str:
@@ -165,5 +167,7 @@ def _section(path: Path, name: str, cls: type[Section], values: Any) -> Section:
         if first["type"] == "extra_forbidden":
             close = get_close_matches(str(first["loc"][-1]), cls.model_fields, 1)
             known = f"; did you mean {close[0]}?" if close else ""
-            known += f"; known keys: {', '.join(cls.model_fields)}"
+            nearest = get_close_matches(str(first["loc"][-1]), cls.model_fields, MOST_KEYS, cutoff=0.0)
+            more = ", … (make params shows all)" if len(nearest) < len(cls.model_fields) else ""
+            known += f"; known keys: {', '.join(nearest)}{more}"
         raise BadInput(f"{path}: {place[:200]} = {shown(first['input'])}: {first['msg']}{known}") from None
