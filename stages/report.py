@@ -20,7 +20,7 @@ def main() -> None:
     run = run_argument(__doc__)
     paths = RunPaths(run)
     names: list[str] = stamp(run, "run")["bases"]
-    with Progress(f"report of {run}", READ + WHY + LEARNING + DRIFT + DRAWN) as progress:
+    with Progress(f"report of {run}", READ + WHY + LEARNING + DRIFT + DRAWN, weights=True) as progress:
         inputs = read(paths, names)
         progress.advance(READ, "why: contributions of the stacker's inputs")
         training = report_extras.training_inputs(inputs, names)
