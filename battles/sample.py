@@ -35,7 +35,7 @@ from battles.schema import ID, MODELS, TEXTS, WINNERS, Turns, to_json
 from battles.settings import Sample
 
 WRITERS = 14
-_SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.08, 0.10, 0.01, 0.006
+_SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.06, 0.10, 0.01, 0.006
 _SURROGATE = "\ud83d"
 _MOST_SENTENCES = 11
 
@@ -43,7 +43,7 @@ RIGHT, WRONG, REFUSED, MISSING = "right", "wrong", "refused", "missing"
 _REQUEST_SHARES = {FREE: 0.55, SHORT: 0.2, LIST: 0.25}
 
 # What moves the vote: logits for the response that has it.
-_STATUS = {RIGHT: 2.0, WRONG: -2.0, REFUSED: -3.0, MISSING: -4.0}
+_STATUS = {RIGHT: 3.0, WRONG: -3.0, REFUSED: -4.0, MISSING: -5.0}
 _LENGTH, _LIST, _HEDGE = 1.1, 1.3, -0.9
 _BEST_WORDS = {FREE: 30, SHORT: 12, LIST: 30}
 _PLAIN, _WORD_SPREAD = 0.35, 0.5

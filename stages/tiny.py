@@ -2,7 +2,7 @@
 
 from battles.files import read_table
 from battles.paths import RunPaths
-from battles.sample_corpus import DOCUMENT
+from battles.sample_corpus import reading
 from models.transformer.library_warnings import quiet
 from models.transformer.settings import Tiny
 from stages.common import guarded, parser, section, stamp
@@ -17,7 +17,7 @@ def main() -> None:
     battles = read_table(paths.train_battles)
     # Beside the embedded sample lies a corpus of its world; a user's battles are all the text that there is.
     own = stamp(given.run, "inputs")["train"]["sha256"] is None
-    corpus = read_table(paths.corpus)[DOCUMENT].tolist() if own else None
+    corpus = reading(read_table(paths.corpus), sorted(settings.backbones).index(given.name)) if own else None
     quiet()
     from models.transformer import tiny_backbone  # torch and transformers: only once the input is known to be there
 

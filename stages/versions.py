@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 FINGERPRINTS = Path(__file__).with_name("fingerprints.json")
 
 VERSIONS = {
-    "sample": 2,
+    "sample": 3,
     "prepare": 1,
     "features": 2,
-    "tiny": 3,
+    "tiny": 4,
     "transformer": 2,
     "tfidf": 2,
     "stack": 4,
