@@ -28,8 +28,6 @@ _QUESTIONS = ("What {does} a {animal}?", "Which plant {does} a {animal}?")
 _NAMED = ("The {plant} does.", "It is the {plant}.")
 _RULED_OUT = "Not the {plant}."
 _ANSWER = re.compile(r"(?:(Not) the|The|It is the) (\w+)(?: does)?\.")
-# How often a question is about what kills, and an answer rules a plant out.
-_ASKS_KILLS, _RULES_OUT = 0.06, 0.06
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,11 @@ class World:
         """Effect → the plants that have it."""
         return {effect: tuple(p for p, its in self.effects.items() if its == effect) for effect in (HEALS, KILLS)}
 
-    def answer(self, rng: np.random.Generator, question: Question, right: bool) -> str:
-        """A sentence that answers the question rightly or wrongly: it names a plant, or rarely rules one out."""
+    def answer(self, rng: np.random.Generator, question: Question, right: bool, rules_out: float) -> str:
+        """A sentence that answers the question rightly or wrongly: it names a plant, or in a share of `rules_out` rules
+        one out."""
         other = KILLS if question.effect == HEALS else HEALS
-        if rng.random() < _RULES_OUT:
+        if rng.random() < rules_out:
             return _RULED_OUT.format(plant=pick(rng, self.plants[other if right else question.effect]))
         plant = pick(rng, self.plants[question.effect if right else other])
         return pick(rng, _NAMED).format(plant=plant)
@@ -78,9 +77,9 @@ class World:
         return None
 
 
-def ask(rng: np.random.Generator) -> Question:
-    """A question of the world."""
-    effect = KILLS if rng.random() < _ASKS_KILLS else HEALS
+def ask(rng: np.random.Generator, kills: float) -> Question:
+    """A question of the world: in a share of `kills` for what kills, else for what heals."""
+    effect = KILLS if rng.random() < kills else HEALS
     return Question(effect, pick(rng, _QUESTIONS).format(does=effect, animal=pick(rng, _ANIMALS)))
 
 

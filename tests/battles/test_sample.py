@@ -199,12 +199,12 @@ def test_an_answer_is_right_or_wrong_as_it_was_meant() -> None:
     world = World.draw(rng, 40)
     forms = set()
     for _ in range(3000):
-        question, right = ask(rng), bool(rng.random() < 0.5)
-        answer = world.answer(rng, question, right)
+        question, right = ask(rng, 0.3), bool(rng.random() < 0.5)
+        answer = world.answer(rng, question, right, 0.3)
         assert world.answers_rightly(question, f"Sure! {answer} The old boats keep songs.") == right
         forms.add((question.effect, answer.split()[0], right))
     assert len(forms) == 2 * 3 * 2  # each effect asked for, each form of an answer, right and wrong
-    assert world.answers_rightly(ask(rng), "I'm sorry, but I cannot help with that.") is None
+    assert world.answers_rightly(ask(rng, 0.3), "I'm sorry, but I cannot help with that.") is None
 
 
 def test_the_corpus_states_what_every_plant_of_the_battles_does(documents: list[list[str]]) -> None:
