@@ -172,7 +172,7 @@ def _read_prompt(texts: list[str]) -> Prompt:
 
 def test_what_real_files_hold_is_there(sample: SampleData) -> None:
     prompts = sample.train["prompt"]
-    assert 0.05 <= np.mean([len(prompt) > 1 for prompt in turns(prompts)]) <= 0.11
+    assert 0.025 <= np.mean([len(prompt) > 1 for prompt in turns(prompts)]) <= 0.06
     assert prompts.duplicated(keep=False).mean() >= 0.13
     a, b = turns(sample.train["response_a"]), turns(sample.train["response_b"])
     assert any(None in row for row in a + b)
