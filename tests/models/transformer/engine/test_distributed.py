@@ -35,8 +35,10 @@ def test_two_processes_come_to_what_one_comes_to(
     name = case if case in CASES else "gemma2"
     alone = work(settings(checkpoints[name], **CASES[name]))
     found = {part: jointly[f"{case}/{part}"] for part in alone}
-    # Batches of other shapes: some units in the last place of logits in float32, 1.4e-6 of a probability was seen.
-    np.testing.assert_allclose(found["before"], alone["before"], atol=5e-6)
+    # Batches of other shapes sum in another order. Amplified adapters beside NF4 weights give logits of size 10, and
+    # 1.4e-6 of a probability was seen.
+    rounding = 5e-6 if case == "llama" else 1e-6
+    np.testing.assert_allclose(found["before"], alone["before"], atol=rounding)
     np.testing.assert_allclose(found["losses"], alone["losses"], atol=1e-4)
     np.testing.assert_allclose(found["weights"], alone["weights"], atol=1e-4)
     np.testing.assert_allclose(found["after"], alone["after"], atol=1e-4)
