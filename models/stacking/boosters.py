@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from battles.files import content_hash
-from models.stacking import boosting_cv, residual_booster
+from models.stacking import boosting_cv, residual_booster, studies, tuning
 from models.stacking.boosting_cv import inner_folds
 from models.stacking.inner_cv import Fit, MetaModel, cross_fitted, leading_folds
 from models.stacking.level1_data import Level1Data
@@ -68,9 +68,9 @@ def _fingerprint(data: Level1Data, settings: Stack, design: Design) -> str:
     table = columns(data.meta, np.zeros((len(data), 3)), Design(bases=True, symmetric=False))
     arrays = (data.labels, data.folds, data.meta.logs, table.to_numpy())
     hashes = [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
-    tuning: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
+    given: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
     ranges = {name: str(drawn) for name, drawn in search_space(len(data), settings).items()}
-    code = [inspect.getsource(module) for module in (boosting_cv, residual_booster)]
+    code = [inspect.getsource(module) for module in (boosting_cv, residual_booster, studies, tuning)]
     versions = [version(library) for library in ("lightgbm", "numpy", "optuna")]
-    given = [hashes, list(table.columns), tuning, design.symmetric, design.bases]
-    return content_hash([given, ranges, code, versions])[:8]
+    inputs = [hashes, list(table.columns), given, design.symmetric, design.bases]
+    return content_hash([inputs, ranges, code, versions])[:8]

@@ -5,11 +5,12 @@ studies of its own.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -88,11 +89,8 @@ def open_storage(storage: Storage) -> BaseStorage:
     raise BadInput(f"STORAGE: cannot be opened ({reason}); give postgresql://user@host/database")
 
 
-def open_study(spec: StudySpec, seed: int) -> optuna.Study:
-    """The study, made if it is not there, ready to go on.
-
-    A trial that a killed process left running is marked failed, and its params are tried again.
-    """
+def open_study(spec: StudySpec) -> optuna.Study:
+    """The study, made if it is not there, ready to go on: a trial that a killed process left running has failed."""
     study = optuna.create_study(
         storage=open_storage(spec.storage),
         study_name=spec.name,
@@ -104,20 +102,39 @@ def open_study(spec: StudySpec, seed: int) -> optuna.Study:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # the name is only shown
         study.set_metric_names([METRIC])
-    started = len(study.get_trials(deepcopy=False))
-    if not started:
+    if not study.get_trials(deepcopy=False):
         for key, attribute in spec.attributes.items():
             study.set_user_attr(key, attribute)
-        for params in spec.first:
-            study.enqueue_trial(dict(params))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
-    # The seed changes with the trials that are there: a study that goes on must not draw its first trials again.
-    study.sampler = optuna.samplers.TPESampler(
-        seed=seed + started, multivariate=True, n_startup_trials=STARTUP_TRIALS, constant_liar=False
-    )
     return study
+
+
+def run_trials(
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    trials: int,
+    first: Sequence[Mapping[str, Any]],
+    seed: int,
+) -> Iterator[int]:
+    """Runs a study up to `trials` complete or pruned trials; yields how many were there, then 1 after each.
+
+    The trial in place k is drawn with a seed of its own from the trials before it, the first ones having the params of
+    `first`. So a study that was interrupted anywhere, and goes on, ends as one that was not: failed trials count for
+    nothing, and no generator's state is lost with a process.
+    """
+    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    yield min(done, trials)
+    for place in range(done, trials):
+        drawn = int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
+        study.sampler = optuna.samplers.TPESampler(
+            seed=drawn, multivariate=True, n_startup_trials=STARTUP_TRIALS, constant_liar=False
+        )
+        # A process that was killed just here has left its params waiting.
+        if place < len(first) and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial(dict(first[place]))
+        study.optimize(objective, n_trials=1)
+        yield 1
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

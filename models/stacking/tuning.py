@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
 
 from battles.files import content_hash
 from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv
 from models.stacking.contrasts import to_logs
 from models.stacking.residual_booster import Recipe, fixed_params
 from models.stacking.settings import Stack
-from models.stacking.studies import DECIMALS, StudySpec, annotate, finished, open_study, value
+from models.stacking.studies import DECIMALS, StudySpec, annotate, finished, open_study, run_trials, value
 from oof.probabilities import softmax
 
 # Sums of learning rates at which trials are compared.
@@ -101,7 +100,7 @@ def tune(
     """
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
     rows = sum(len(fold.labels) for fold in inner)
-    study = open_study(spec, settings.seed)
+    study = open_study(spec)
     curves: dict[int, BoostingCurve] = {}
 
     def objective(trial: optuna.Trial) -> float:
@@ -117,9 +116,8 @@ def tune(
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
         return round(curve.loss, DECIMALS)
 
-    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-    count(min(done, settings.trials))
-    study.optimize(objective, n_trials=max(settings.trials - done, 0), callbacks=[lambda *_: count(1)])
+    for ended in run_trials(study, objective, settings.trials, spec.first, settings.seed):
+        count(ended)
     best = finished(study)[: settings.bag]
     recipes, logs = [], []
     for place, trial in enumerate(best):

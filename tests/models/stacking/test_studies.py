@@ -16,9 +16,9 @@ from tests.models.stacking.battles import QUICK, battles
 
 def test_a_study_is_found_again_in_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
-    study = open_study(StudySpec(url, "a", [{"x": 0.5}], {"rows": 3}), seed=0)
+    study = open_study(StudySpec(url, "a", [{"x": 0.5}], {"rows": 3}))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
-    again = open_study(StudySpec(url, "a", [{"x": 0.1}], {"rows": 4}), seed=0)
+    again = open_study(StudySpec(url, "a", [{"x": 0.1}], {"rows": 4}))
     assert again.user_attrs["rows"] == 3
     assert len(again.trials) == 2
     assert finished(again)[0].value == min(trial.value or 0.0 for trial in again.trials)
@@ -27,7 +27,7 @@ def test_a_study_is_found_again_in_a_database(tmp_path: Path) -> None:
 def test_a_study_reads_as_a_sentence_with_the_name_of_its_figure(tmp_path: Path) -> None:
     place = StudyPlace(tmp_path / "study.journal", "without fold 4", "mine: ")
     assert place.name("residual booster", "6a1c775a") == "mine: residual booster, without fold 4 [6a1c775a]"
-    study = open_study(StudySpec(place.storage, place.name("residual booster", "6a1c775a"), [], {}), seed=0)
+    study = open_study(StudySpec(place.storage, place.name("residual booster", "6a1c775a"), [], {}))
     assert study.metric_names == [METRIC]
 
 

@@ -11,7 +11,7 @@ from models.stacking.study_trials import read_trials
 
 
 def _study(path: Path, name: str, trials: int) -> optuna.Study:
-    study = open_study(StudySpec(path, name, [], {}), seed=0)
+    study = open_study(StudySpec(path, name, [], {}))
 
     def objective(trial: optuna.Trial) -> float:
         x, flag = trial.suggest_float("x", 0, 1), trial.suggest_categorical("flag", [True, False])

@@ -1,18 +1,20 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import get_note
 
+from models.stacking import tuning
 from models.stacking.blend import optimal_blend
-from models.stacking.boosting_cv import InnerFold, boost_cv, inner_folds
+from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv, inner_folds
 from models.stacking.residual_booster import Design, fixed_params
-from models.stacking.studies import BEST, DECIMALS, StudySpec, open_study
-from models.stacking.tuning import FIRST, Tuned, _pruning, first_recipes, search_space, suggest, tune
+from models.stacking.studies import BEST, DECIMALS, STARTUP_TRIALS, StudySpec, open_study
+from models.stacking.tuning import FIRST, Tuned, _pruning, first_recipes, search_space, tune
 from oof.metrics import log_loss
 from tests.models.stacking.battles import QUICK, battles
 
@@ -26,6 +28,10 @@ def inner() -> list[InnerFold]:
 
 def _study(journal: Path) -> optuna.Study:
     return optuna.load_study(study_name="a", storage=JournalStorage(JournalFileBackend(str(journal))))
+
+
+def _finished(journal: Path) -> list[FrozenTrial]:
+    return _study(journal).get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
 def _tune(inner: list[InnerFold], journal: Path, trials: int, bag: int = 1) -> Tuned:
@@ -83,19 +89,57 @@ def test_a_killed_trial_is_marked_failed_and_made_up_for(inner: list[InnerFold],
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
 
 
-def test_a_killed_trials_params_are_tried_again(inner: list[InnerFold], tmp_path: Path) -> None:
+def test_an_interrupted_study_ends_as_one_that_was_not(
+    inner: list[InnerFold], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in a first trial, in a random one and in one that the sampler draws from those before it."""
+    trials = STARTUP_TRIALS + 3
+    undisturbed = _tune(inner, tmp_path / "undisturbed.journal", trials, bag=3)
+    calls = 0
+
+    def interrupted(*arguments: Any) -> BoostingCurve:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 6, 13):
+            raise KeyboardInterrupt
+        return boost_cv(*arguments)
+
+    journal = tmp_path / "study.journal"
+    monkeypatch.setattr(tuning, "boost_cv", interrupted)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            _tune(inner, journal, trials, bag=3)
+    # A killed process leaves a trial that runs for ever, of whose params some may be missing.
+    _study(journal).ask().suggest_int("num_leaves", 3, 24, log=True)
+    resumed = _tune(inner, journal, trials, bag=3)
+    assert [trial.params for trial in _finished(journal)] == [
+        trial.params for trial in _finished(tmp_path / "undisturbed.journal")
+    ]
+    assert resumed.recipes == undisturbed.recipes
+    assert resumed.loss == undisturbed.loss
+    assert np.array_equal(resumed.probabilities, undisturbed.probabilities)
+
+
+def test_more_trials_are_those_that_would_have_followed(inner: list[InnerFold], tmp_path: Path) -> None:
+    for trials in (1, 9, STARTUP_TRIALS + 3):
+        _tune(inner, tmp_path / "grown.journal", trials)
+    _tune(inner, tmp_path / "at once.journal", STARTUP_TRIALS + 3)
+    grown, at_once = (_finished(tmp_path / name) for name in ("grown.journal", "at once.journal"))
+    assert [(trial.params, trial.state) for trial in grown] == [(trial.params, trial.state) for trial in at_once]
+
+
+def test_a_first_trial_that_was_queued_when_its_process_died_runs_once(inner: list[InnerFold], tmp_path: Path) -> None:
     _tune(inner, tmp_path / "study.journal", 1)
-    study = _study(tmp_path / "study.journal")
-    params = suggest(study.ask(), 300, QUICK)
-    _tune(inner, tmp_path / "study.journal", 2)
-    trials = _study(tmp_path / "study.journal").trials
-    assert trials[1].state == TrialState.FAIL
-    assert trials[-1].params == params
-    assert trials[-1].state == TrialState.COMPLETE
+    first = first_recipes(QUICK, randomised=True)
+    _study(tmp_path / "study.journal").enqueue_trial(first[1])
+    _tune(inner, tmp_path / "study.journal", 3)
+    params = [trial.params for trial in _study(tmp_path / "study.journal").trials]
+    assert params[:2] == first
+    assert params[2] not in first
 
 
 def test_a_hopeless_trial_is_pruned_and_one_that_learns_slowly_is_not(tmp_path: Path) -> None:
-    study = open_study(StudySpec(tmp_path / "study.journal", "a", [], {}), seed=0)
+    study = open_study(StudySpec(tmp_path / "study.journal", "a", [], {}))
     for _ in range(5):
         trial = study.ask()
         watch = _pruning(trial, 0.1)
