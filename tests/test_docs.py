@@ -64,3 +64,17 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 def test_every_page_is_linked_from_readme() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [page.name for page in _pages()[1:] if f"](docs/{page.name})" not in text] == []
+
+
+def test_readme_is_one_screen() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 60
+    assert [line for line in lines if len(line) > 120] == []
+    assert sum(line.startswith("![") for line in lines) == 1
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: page.name)
+def test_prose_has_at_most_120_characters_a_line(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    prose = (line for line in text.splitlines() if not line.startswith("|"))
+    assert [line for line in prose if len(line) > 120] == []
