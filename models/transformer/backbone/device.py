@@ -37,7 +37,7 @@ class DeviceSpec:
     """What a device has: memory in bytes, CUDA compute capability, shared memory of a block in bytes (0 on the CPU).
 
     `cannot_compile` is what its machine lacks to compile kernels for it, None where nothing is known to be lacking.
-    `has_tiles` says that a CPU multiplies bf16 matrices in hardware (AMX).
+    `multiplies_bf16` says that a CPU has instructions for products of bf16 matrices (AMX or AVX512-BF16).
     """
 
     name: str
@@ -46,7 +46,7 @@ class DeviceSpec:
     capability: tuple[int, int] = (0, 0)
     shared_memory: int = 0
     cannot_compile: str | None = None
-    has_tiles: bool = False
+    multiplies_bf16: bool = False
 
     @property
     def usable(self) -> int:
@@ -155,7 +155,7 @@ def device_spec(device: torch.device) -> DeviceSpec:
     """The specification of a device of this machine."""
     if device.type != "cuda":
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return DeviceSpec("cpu", "cpu", memory, has_tiles=_has_tiles())
+        return DeviceSpec("cpu", "cpu", memory, multiplies_bf16=_multiplies_bf16())
     properties = torch.cuda.get_device_properties(device)
     return DeviceSpec(
         properties.name,
@@ -167,10 +167,11 @@ def device_spec(device: torch.device) -> DeviceSpec:
     )
 
 
-def _has_tiles() -> bool:
+def _multiplies_bf16() -> bool:
     if hasattr(torch.cpu, "get_capabilities"):
-        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-    return bool(torch.cpu._is_amx_tile_supported())  # torch 2.10, which Kaggle's image has
+        has = torch.cpu.get_capabilities()
+        return bool(has.get("amx_bf16", False) or has.get("avx512_bf16", False))
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # torch 2.10: Kaggle's image
 
 
 def missing_for_triton() -> str | None:

@@ -24,14 +24,14 @@ RESOLVED = ("dtype", "quantization")
 
 def choose_dtype(settings: Transformer, spec: DeviceSpec, width: int = 0) -> str:
     """As set, once checked; or, for `auto`, bf16 on cards that have it, fp16 on older ones, and on CPUs fp32, but bf16
-    where they have tiles for it (AMX) and the backbone is `WIDE` or wider.
+    where they have instructions for it (AMX, AVX512-BF16) and the backbone is `WIDE` or wider.
 
-    Products that wide are several times as fast in tiles; narrow backbones gain nothing by them. Raises BadInput for a
+    Products that wide are two to eight times as fast so; narrow backbones gain nothing by it. Raises BadInput for a
     type that the device cannot train in.
     """
     if settings.dtype == "auto":
         if spec.kind == "cpu":
-            return "bfloat16" if spec.has_tiles and width >= WIDE else "float32"
+            return "bfloat16" if spec.multiplies_bf16 and width >= WIDE else "float32"
         return "bfloat16" if spec.has_bf16 else "float16"
     if settings.dtype == "bfloat16" and not spec.has_bf16:
         raise BadInput(f"dtype: bfloat16 needs compute capability 8.0, this is {spec.text}; use auto or float16")

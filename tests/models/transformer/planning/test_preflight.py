@@ -24,7 +24,7 @@ from models.transformer.settings import Lora, Transformer
 from tests.models.transformer.checkpoints import load, make_checkpoint, settings
 from tests.models.transformer.configs import GEMMA_2_9B
 
-CPU = device_spec(torch.device("cpu"))
+CPU = replace(device_spec(torch.device("cpu")), multiplies_bf16=False)  # whatever this one has
 GB = 2**30
 T4 = DeviceSpec("Tesla T4", "cuda", 15 * GB, (7, 5), 65_536)
 P100 = DeviceSpec("Tesla P100", "cuda", 16 * GB, (6, 0), 49_152)
@@ -191,9 +191,19 @@ def test_what_triton_needs_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mon
     assert device.missing_for_triton() is None
 
 
-def test_a_cpu_with_tiles_computes_wide_backbones_in_bf16(checkpoints: dict[str, Path]) -> None:
-    tiles = replace(CPU, has_tiles=True)
-    found = [resolve(BIG, spec, GEMMA_2_9B).dtype for spec in (tiles, replace(CPU, has_tiles=False))]
+def test_a_cpu_with_bf16_instructions_computes_wide_backbones_in_bf16(checkpoints: dict[str, Path]) -> None:
+    has = replace(CPU, multiplies_bf16=True)
+    found = [resolve(BIG, spec, GEMMA_2_9B).dtype for spec in (has, replace(CPU, multiplies_bf16=False))]
     assert found == ["bfloat16", "float32"]
-    assert resolve(settings(checkpoints["llama"]), tiles).dtype == "float32"  # 64 wide
-    assert resolve(BIG.model_copy(update={"dtype": "float32"}), tiles, GEMMA_2_9B).dtype == "float32"
+    assert resolve(settings(checkpoints["llama"]), has).dtype == "float32"  # 64 wide
+    assert resolve(BIG.model_copy(update={"dtype": "float32"}), has, GEMMA_2_9B).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"), [({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({"avx512_f": True}, False)]
+)
+def test_a_cpu_multiplies_bf16_by_either_kind_of_instruction(
+    has: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert device_spec(torch.device("cpu")).multiplies_bf16 is expected
