@@ -9,7 +9,7 @@ import pytest
 from battles.errors import BadInput
 from models.transformer.engine import distributed
 from tests.models.transformer.checkpoints import settings
-from tests.models.transformer.engine.two_processes import CASES, work
+from tests.models.transformer.engine.two_processes import CASES, CHECKPOINTS, work
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def test_two_processes_come_to_what_one_comes_to(
     import torch
 
     monkeypatch.setattr(torch.nn.Dropout, "forward", torch.nn.Dropout.forward)  # put back afterwards
-    name = case if case in CASES else "gemma2"
-    alone = work(settings(checkpoints[name], **CASES[name]))
+    name = CHECKPOINTS.get(case, case)
+    alone = work(settings(checkpoints[name], **CASES.get(case, CASES[name])))
     found = {part: jointly[f"{case}/{part}"] for part in alone}
     # Batches of other shapes sum in another order. Amplified adapters beside NF4 weights give logits of size 10, and
     # 1.4e-6 of a probability was seen.
