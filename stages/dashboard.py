@@ -11,7 +11,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 from battles.errors import BadInput
 from battles.paths import RunPaths, check_run
-from models.stacking.studies import BEST, open_storage
+from models.stacking.studies import BEST, NOTE, open_storage
 from stages.common import guarded
 from stages.endings import Interrupted
 from stages.variables import given, note_exported
@@ -70,7 +70,7 @@ def only_local(application: Application) -> Application:
 
 
 def readable(application: Application) -> Application:
-    """The same with figures of 7 digits, and with each study's best value beside its name in the list of studies.
+    """The same with figures of 7 digits, and with each study's best value and note beside its name in the list.
 
     Only what is shown changes: optuna-dashboard shows floats with 17 digits, and of a study in its list the name alone.
     """
@@ -113,13 +113,14 @@ def rounded(value: Any) -> Any:
 
 
 def _listed(study: Mapping[str, Any]) -> str:
-    """The name of a study and the best value that the stacker has left among its attributes, if it has."""
+    """A study's name, and the best value and the note that the stacker has left among its attributes, if it has."""
     name = str(study["study_name"])
-    best = [one["value"] for one in study["user_attrs"] if one["key"] == BEST]
-    if not best:
+    left = {one["key"]: one["value"] for one in study["user_attrs"]}
+    if BEST not in left:
         return name
+    best = f", best {left[BEST]}" + (f" ({left[NOTE]})" if NOTE in left else "")
     title, bracket, code = name.rpartition(" [")
-    return f"{title}, best {best[0]}{bracket}{code}" if title else f"{name}, best {best[0]}"
+    return f"{title}{best}{bracket}{code}" if title else f"{name}{best}"
 
 
 if __name__ == "__main__":

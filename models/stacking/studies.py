@@ -29,9 +29,10 @@ SQLITE_TIMEOUT = 60
 STARTUP_TRIALS = 8
 
 
-# What a study minimises, as its pages call it, and the attribute that its line in the list of studies shows.
+# What a study minimises, as its pages call it, and the attributes that its line in the list of studies shows.
 METRIC = "inner log loss (nats)"
 BEST = "best inner log loss (optimistic)"
+NOTE = "note"
 # Nats that are told apart: more digits of a mean over thousands of battles say nothing.
 DECIMALS = 6
 
@@ -156,6 +157,8 @@ def annotate(study: optuna.Study) -> None:
     margin = attributes["margin_loss"]
     params = "\n".join(f"| {name} | {_shown(setting)} |" for name, setting in best.params.items())
     study.set_user_attr(BEST, value(best))
+    trees = f"{attributes['rounds']} rounds" if attributes["rounds"] else "no trees"
+    study.set_user_attr(NOTE, f"{trees}; optimistic, nested figure in metrics.json")
     save_note(
         study,
         f"## Best trial: {best.number}\n\nInner log loss **{value(best):.5f}** after {attributes['rounds']} rounds; "

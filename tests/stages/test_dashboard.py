@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna_dashboard import wsgi
 
-from models.stacking.studies import BEST, open_storage
+from models.stacking.studies import BEST, NOTE, open_storage
 from stages.dashboard import only_local, readable, rounded
 
 
@@ -45,16 +45,22 @@ def _get(application: Any, path: str) -> Any:
     return json.loads(content)
 
 
-def test_the_dashboard_shows_best_values_beside_names_and_no_17_digits(tmp_path: Path) -> None:
+def test_the_dashboard_shows_best_values_and_notes_beside_names_and_no_17_digits(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "study.journal")
     for name in ("booster, all battles [6a1c775a]", "new [0123abcd]", "nameless"):
         study = optuna.create_study(storage=storage, study_name=name)
         study.optimize(lambda trial: trial.suggest_float("rate", 0.01, 0.1, log=True), n_trials=2)
         if name != "new [0123abcd]":
             study.set_user_attr(BEST, 1.012561)
+        if name == "nameless":
+            study.set_user_attr(NOTE, "41 rounds; optimistic")
     raw, application = wsgi(storage), readable(wsgi(storage))
     names = {one["study_name"] for one in _get(application, "/api/studies")["study_summaries"]}
-    assert names == {"booster, all battles, best 1.012561 [6a1c775a]", "new [0123abcd]", "nameless, best 1.012561"}
+    assert names == {
+        "booster, all battles, best 1.012561 [6a1c775a]",
+        "new [0123abcd]",
+        "nameless, best 1.012561 (41 rounds; optimistic)",
+    }
     before, after = (json.dumps(_get(one, "/api/studies/0")) for one in (raw, application))
     floats = [float(value) for value in (study.best_params["rate"], study.best_value)]
     assert str(study.best_params["rate"]) not in after

@@ -13,7 +13,7 @@ from models.stacking import tuning
 from models.stacking.blend import optimal_blend
 from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv, inner_folds
 from models.stacking.residual_booster import Design, fixed_params
-from models.stacking.studies import BEST, DECIMALS, STARTUP_TRIALS, StudySpec, open_study
+from models.stacking.studies import BEST, DECIMALS, NOTE, STARTUP_TRIALS, StudySpec, open_study
 from models.stacking.tuning import FIRST, Tuned, _pruning, first_recipes, search_space, tune
 from oof.metrics import log_loss
 from tests.models.stacking.battles import QUICK, battles
@@ -53,6 +53,9 @@ def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -
         assert 0 <= trial.user_attrs["rounds"] <= QUICK.rounds
         assert len(str(trial.value)) <= 2 + DECIMALS
     assert tuned.loss == study.best_value == study.user_attrs[BEST]
+    rounds = study.best_trial.user_attrs["rounds"]
+    note = f"{rounds} rounds" if rounds else "no trees"
+    assert study.user_attrs[NOTE] == f"{note}; optimistic, nested figure in metrics.json"
     assert study.user_attrs["rows"] == 300
     assert f"Best trial: {study.best_trial.number}" in get_note(study)
     labels = battles(300).labels
