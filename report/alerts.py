@@ -27,14 +27,12 @@ def _of_scores(inputs: Inputs, findings: Findings, extras: Extras) -> Iterator[s
     if findings.scored < extras.rows:
         yield (
             f"Only {findings.scored:,} of the table's {extras.rows:,} rows are predicted by every base. Everything "
-            "here is "
-            "of those rows."
+            "here is of those rows."
         )
     if findings.scored < findings.battles:
         yield (
             f"Only {findings.scored:,} of {findings.battles:,} battles are scored: not every base has run all folds. "
-            "Every "
-            "figure of a prediction is of the scored battles."
+            "Every figure of a prediction is of the scored battles."
         )
     stack, prior = findings.models[STACK], findings.losses[PRIOR]
     if stack["log_loss"] >= prior.mean():
@@ -75,8 +73,7 @@ def _of_battles(inputs: Inputs, findings: Findings) -> Iterator[str]:
     if repeated > _REPEATED_SHARE:
         yield (
             f"{percent(repeated, 0)} of the battles share their prompt with another; "
-            f"{findings.profile.distinct_prompts:,} "
-            "prompts are what intervals are computed from."
+            f"{findings.profile.distinct_prompts:,} prompts are what intervals are computed from."
         )
 
 

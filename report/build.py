@@ -12,6 +12,8 @@ from report import (
     sections_run,
     sections_scores,
     sections_splits,
+    sections_summary,
+    sections_training,
     sections_where,
     sections_why,
 )
@@ -39,7 +41,7 @@ def build(inputs: Inputs, folder: Path, extras: Extras | None = None) -> Finding
     sections = _sections(inputs, findings, extras, gallery)
     gallery.forget_others()
     write_json(folder / "metrics.json", to_json(inputs, findings) | _of_extras(inputs, extras) | {"alerts": warnings})
-    top = sections_scores.summary(inputs, findings, extras, warnings)
+    top = sections_summary.summary(inputs, findings, extras, warnings)
     title = f"Preference prediction: run {inputs.run}"
     write_text(folder / "index.html", page(title, top, sections, _foot(inputs.stack.metadata), gallery.folder))
     write_text(folder / "MODEL_CARD.md", card.card(inputs, findings, extras, warnings))
@@ -53,13 +55,13 @@ def _sections(inputs: Inputs, findings: Findings, extras: Extras, gallery: Galle
         sections_why.why(inputs, findings, extras, gallery),
         sections_why.battles(inputs, extras, choose(inputs)),
         sections_where.where(findings, gallery),
-        sections_scores.calibration(findings, gallery),
+        sections_training.calibration(findings, gallery),
         sections_where.order(findings, gallery),
     ]
     if len(findings.verbosity):
         sections.append(sections_where.verbosity(findings, gallery))
     if inputs.curves:
-        sections.append(sections_scores.training(inputs, findings, extras, gallery))
+        sections.append(sections_training.training(inputs, findings, extras, gallery))
     if extras.splits is not None:
         sections.append(sections_splits.splits(extras.splits))
     if extras.learning:

@@ -23,12 +23,12 @@ def history(trials: pd.DataFrame) -> alt.LayerChart:
     records: list[dict[str, Any]] = []
     for kind, numbers, values in (
         ("complete", done["number"], done["value"]),
-        ("best so far", done["number"], best),
+        ("best so far", [*done["number"], trials["number"].max()], [*best, best.iloc[-1]]),
         ("pruned", pruned["number"], pruned["value"]),
     ):
         records += [
             {"kind": kind, "trial": trial, "value": value}
-            for trial, value in zip(numbers.tolist(), values.tolist(), strict=True)
+            for trial, value in zip(map(int, numbers), map(float, values), strict=True)
         ]
     low, high = float(done["value"].min()), float(done["value"].max())
     if len(pruned):

@@ -23,7 +23,7 @@ from report.ratings import Ratings
 from report.scores import class_scores, confusion_matrix, model_scores
 from report.scripts import scripts
 from report.segments import losses_by, segments
-from report.style_share import style_losses
+from report.style_share import style_probabilities
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def find(inputs: Inputs) -> Findings:
             {PRIOR: losses[PRIOR], "best base": losses[best]},
             groups,
         ),
-        gap=_gap(None if style is None else style[rows], losses, best, votes, fold),
+        gap=_gap(None if style is None else style[rows], probabilities, losses[PRIOR], best, votes, fold),
         profile=exploration.profile(inputs.folds, inputs.features, prompts),
         named=len(known),
         appearances=exploration.appearances(known),
@@ -186,25 +186,30 @@ def _ratings(inputs: Inputs, known: pd.DataFrame, style: np.ndarray | None) -> t
 
 
 def _gap(
-    style: np.ndarray | None, losses: Mapping[str, np.ndarray], best: str, votes: np.ndarray, fold: np.ndarray
+    style: np.ndarray | None,
+    probabilities: Mapping[str, np.ndarray],
+    prior: np.ndarray,
+    best: str,
+    votes: np.ndarray,
+    fold: np.ndarray,
 ) -> pd.DataFrame:
-    """Columns `what, log_loss, share`: the share of the way from the prior's loss to the stack's; empty without style.
-
-    Everything is cross-fitted on the same folds.
+    """Columns `what, log_loss, share, decisive_auc`: the share of the way from the prior's loss to the stack's; empty
+    without style. Everything is cross-fitted on the same folds.
     """
-    columns = ["what", "log_loss", "share"]
+    columns = ["what", "log_loss", "share", "decisive_auc"]
     if style is None:
         return pd.DataFrame(columns=columns)
     reached = {
-        "length alone": style_losses(style[:, :1], votes, fold),
-        "style: length, lists, headings, bold": style_losses(style, votes, fold),
-        f"best base: {best}": losses[best],
-        "everything: the stack": losses[STACK],
+        "length alone": style_probabilities(style[:, :1], votes, fold),
+        "style: length, lists, headings, bold": style_probabilities(style, votes, fold),
+        f"best base: {best}": probabilities[best],
+        "everything: the stack": probabilities[STACK],
     }
-    prior, stack = losses[PRIOR].mean(), losses[STACK].mean()
-    gain = prior - stack
+    loss = {what: float(row_losses(values, votes).mean()) for what, values in reached.items()}
+    start = float(prior.mean())
+    gain = start - loss["everything: the stack"]
     rows = [
-        (what, float(values.mean()), float((prior - values.mean()) / gain) if gain > 0 else np.nan)
+        (what, loss[what], (start - loss[what]) / gain if gain > 0 else np.nan, _decisive_auc(values, votes))
         for what, values in reached.items()
     ]
     return pd.DataFrame(rows, columns=columns)

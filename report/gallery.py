@@ -12,6 +12,9 @@ from report.page import Image
 from report.rendering import svg
 from report.style import clean
 
+# Figures of one kind: laying out one for each of 200 bases takes minutes, and nobody looks at them.
+MOST_PANELS = 12
+
 
 class Gallery:
     """Saves figures to a folder, and knows which it has saved."""

@@ -38,7 +38,7 @@ class Explanation:
     rows (k,): their places in the run. sampled (k,): which of them were drawn at random, and stand for all. names: of m
     inputs; values, exchanged (k, m, 2): what each adds to the lead of A over B and to the tie, as read and with A
     and B exchanged (NaN for battles that only stand for others). shipped (k, 3): the probabilities that follow.
-    weights: base → its `lead` and `tie` weight in the linear part.
+    weights: base → its `lead` and `tie` weight in the linear part. gains: input → its share of the gain of all trees.
     """
 
     rows: np.ndarray
@@ -48,6 +48,7 @@ class Explanation:
     exchanged: np.ndarray
     shipped: np.ndarray
     weights: Mapping[str, Mapping[str, float]]
+    gains: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,7 @@ class _Scores(BaseModel):
     bases: dict[str, _Figures]
     candidates: dict[str, _Figures]
     leave_one_out: dict[str, _Lost]
+    optimistic: dict[str, FiniteFloat] = {}
     shipped: str
 
 

@@ -1,5 +1,4 @@
-"""The sections on the battles themselves: what they are like, their models and ratings, and how the test set "
-"differs."""
+"""The sections on the battles: what they are like, their models and ratings, and how the test set differs."""
 
 import math
 
@@ -25,6 +24,8 @@ def battles(inputs: Inputs, findings: Findings, gallery: Gallery) -> Section:
     shares = (votes["share_a"], votes["share_b"], votes["share_tie"])
     words = f"{findings.battles:,} voted battles of {profile.distinct_prompts:,} distinct prompts. Votes: "
     words += ", ".join(f"{name} {percent(share)}" for name, share in zip(VOTES.values(), shares, strict=True)) + "."
+    if len(profile.scripts) == 1:
+        words += f" All prompts have the same script ({next(iter(profile.scripts))})."
     images: list[Image] = []
     for name, counts, what in (
         ("turns", profile.turns, "Turns of the prompt"),
@@ -147,10 +148,9 @@ def _ratings(plain: Ratings, styled: Ratings | None, gallery: Gallery) -> list[P
         images.append(gallery.add("ratings-both", figure, what, f"What style adds, {len(plain.models)} models"))
     words = (
         "Ratings by Bradley–Terry with ties after Davidson, on the Arena's scale: 400 points are odds of 10 : 1. Of "
-        "models "
-        f"with at least {LEAST_BATTLES} battles, around their mean; intervals by bootstrap over prompts ({DRAWS} "
-        "draws). "
-        f"Between equal models a tie is {number(plain.tie, 2)} times as likely as a win of one of them."
+        f"models with at least {LEAST_BATTLES} battles, around their mean; intervals by bootstrap over prompts "
+        f"({DRAWS} draws). Between equal models a tie is {number(plain.tie, 2)} times as likely as a win of one of "
+        "them."
     )
     parts: list[Part] = [Heading("Ratings"), Words(words), Images(images)]
     if styled is not None:
@@ -161,11 +161,9 @@ def _ratings(plain: Ratings, styled: Ratings | None, gallery: Gallery) -> list[P
         parts += [
             Words(
                 "Style control, as the Arena does it: the difference of the responses in length, lists, headings and "
-                "bold "
-                "enters beside the models, each as (A − B) / (A + B) in standard deviations. A coefficient is the "
-                "log-odds "
-                "of a win for one standard deviation more. In the figure, models below the dashed line owe votes to "
-                "their style."
+                "bold enters beside the models, each as (A − B) / (A + B) in standard deviations. A coefficient is "
+                "the log-odds of a win for one standard deviation more. In the figure, models below the dashed line "
+                "owe votes to their style."
             ),
             Table(["style", "coefficient", "95 %"], rows),
         ]
@@ -198,8 +196,7 @@ def drift(extras: Extras) -> Section:
     assert found is not None
     words = (
         f"A classifier that is trained to tell the {extras.test_battles:,} test battles from the training battles by "
-        "their "
-        f"handcrafted columns reaches an AUC of {number(found.auc, 3)} (cross-validated over prompts; 0.5 ± "
+        f"their handcrafted columns reaches an AUC of {number(found.auc, 3)} (cross-validated over prompts; 0.5 ± "
         f"{number(1.96 * found.chance, 3)} if they were alike). "
         + (
             "They differ: out-of-fold figures may not hold for the test battles."

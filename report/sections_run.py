@@ -1,5 +1,4 @@
-"""The sections on the run itself: the studies of the stacker, where everything comes from, the words, what is "
-"missing."""
+"""The sections on the run itself: studies of the stacker, where everything comes from, words, what is missing."""
 
 import json
 
@@ -22,18 +21,32 @@ def study(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) 
     nested = findings.models[STACK]["log_loss"]
     words = (
         "The boosters are tuned on inner folds, once for all battles and once without each outer fold. The best of "
-        "many "
-        "trials on the folds it was chosen on is optimistic; the stack's nested log loss, "
-        f"{number(nested)}, includes the cost of that choice. All of it is in the dashboard: make dashboard "
-        f"RUN={inputs.run}"
+        f"many trials on the folds it was chosen on is optimistic; the stack's nested log loss, {number(nested)}, "
+        f"includes the cost of that choice. All of it is in the dashboard: make dashboard RUN={inputs.run}"
     )
     rows = [_line(one) for one in extras.studies]
     head = ["study", "best inner log loss", "trees or not", "complete", "pruned", "failed", "time"]
     final = [one for one in extras.studies if "all battles" in one.name]
-    parts: list[Part] = [Words(words), Table(head, rows)]
+    parts: list[Part] = [Words(words), *_optimism(inputs), Table(head, rows)]
     for at, one in enumerate(final):
         parts += [Heading(one.name), *_of_study(at, one, gallery)]
     return Section("study", "Tuning", parts)
+
+
+def _optimism(inputs: Inputs) -> list[Part]:
+    """The best inner figure of each tuned candidate beside its nested one; nothing where the stacker names none."""
+    candidates = inputs.scores["candidates"]
+    found = [
+        (name, inner, candidates[name]["log_loss"])
+        for name, inner in inputs.scores.get("optimistic", {}).items()
+        if name in candidates
+    ]
+    rows = [
+        [name, number(inner), number(nested), number(nested - inner, sign=True)]
+        for name, inner, nested in sorted(found, key=lambda one: one[2])
+    ]
+    head = ["candidate", "best inner log loss", "nested log loss", "optimism, nats"]
+    return [Table(head, rows)] if rows else []
 
 
 def _line(one: StudyTrials) -> list[str]:

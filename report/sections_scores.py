@@ -1,65 +1,16 @@
-"""The sections on how good the models are: summary, scores, calibration, training."""
+"""The section on how good the models are: the table of scores, the stacker's candidates, published figures."""
 
 from typing import Any
 
-from oof.metrics import calibrated_error
 from oof.table import STACK
 from report import charts, draw_models
 from report.figures_as_text import DASH, VOTES, between, duration, number, percent
 from report.findings import Findings
-from report.gallery import Gallery
-from report.inputs import PRIOR, Extras, Inputs
-from report.page import Card, Cards, Details, Images, Part, Section, Table, Words
+from report.gallery import MOST_PANELS, Gallery
+from report.inputs import PRIOR, Inputs
+from report.page import Details, Images, Part, Section, Table, Words
 from report.published import EQUAL_LOG_LOSS, FIGURES, STYLE_AUC
 from report.scores import twins
-
-# Panels of one kind: laying out one for each of 200 bases takes minutes, and nobody looks at them.
-MOST_PANELS = 12
-_SIGMAS = 2.0
-
-
-def summary(inputs: Inputs, findings: Findings, extras: Extras, alerts: list[str]) -> list[Part]:
-    """What stands above all sections: the run in words, its main figures, and what to know before believing them."""
-    stack, best = findings.models[STACK], findings.bases[0]
-    first, prior = findings.models[best], inputs.scores["candidates"][PRIOR]["log_loss"]
-    mean, deviation = calibrated_error(inputs.stack.probabilities[findings.rows])
-    well = stack["ece"] <= mean + _SIGMAS * deviation
-    difference = first["difference_interval"]
-    lead = (
-        f"On {findings.scored:,} voted battles the stack has a log loss of {number(stack['log_loss'])} ± "
-        f"{number(1.96 * stack['log_loss_standard_error'])} nats (95 %; nested: each battle predicted without its own "
-        "fold, "
-        f"tuning and choice included). The best single model, {best}, has {number(first['log_loss'])}: the stack is "
-        f"{number(first['difference'])} better ({between(difference)}). The vote frequencies alone have "
-        f"{number(prior)}. "
-        f"The stack names the right one of {'two' if findings.classes == 2 else 'three'} outcomes in "
-        f"{percent(stack['accuracy'])} of the battles. It is "
-        + (
-            f"calibrated within chance: its calibration error is {number(stack['ece'])} where chance gives "
-            f"{number(mean)} "
-            f"± {number(deviation)}."
-            if well
-            else f"less well calibrated than chance explains: {number(stack['ece'])} against {number(mean)} ± "
-            f"{number(deviation)}."
-        )
-    )
-    cards = [
-        Card("log loss of the stack", number(stack["log_loss"]), f"95 %: {between(stack['log_loss_interval'])}"),
-        Card(f"best base: {best}", number(first["log_loss"]), f"95 %: {between(first['log_loss_interval'])}"),
-        Card("vote frequencies", number(prior)),
-        Card("accuracy", percent(stack["accuracy"])),
-        Card("calibration error", number(stack["ece"], 3), f"by chance {number(mean, 3)}"),
-        Card("voted battles", f"{max(findings.battles, extras.rows):,}", f"{findings.scored:,} of them scored"),
-    ]
-    notes = [Words(_TWO_CLASSES, "note")] if findings.classes == 2 else []
-    return [Words(lead), Cards(cards), *notes, *(Words(text, "warning") for text in alerts)]
-
-
-_TWO_CLASSES = (
-    "No battle of this run can be a tie: there are two classes, the probability of a tie is 0 everywhere, and log loss "
-    "is "
-    "that of A against B, 0.6931 for one half each."
-)
 
 
 def scores(inputs: Inputs, findings: Findings, gallery: Gallery) -> Section:
@@ -263,54 +214,3 @@ def _published() -> Table:
         for one in FIGURES
     ]
     return Table(["model", "battles", "log loss, nats", "training", "prediction", "device"], rows, texts=2)
-
-
-def calibration(findings: Findings, gallery: Gallery) -> Section:
-    """Reliability diagrams of the stack and of the best bases."""
-    shown = [STACK, *findings.bases[: MOST_PANELS - 1]]
-    images = []
-    for name in shown:
-        figures = findings.models[name]
-        caption = f"{name}: ECE {number(figures['ece'], 3)}, by chance {number(figures['chance_ece'], 3)}"
-        what = f"Observed share against predicted probability of each outcome, {name}"
-        images.append(
-            gallery.add(f"reliability-{name}", draw_models.reliability(findings.reliability[name]), what, caption)
-        )
-    cut = len(findings.bases) - len(shown) + 1
-    words = (
-        "Of the battles given a probability p, a share p should come true: points on the dashed line. A flatter curve "
-        "is "
-        "over-confidence, a steeper one too much caution. Each point is a tenth of the battles (more where they are "
-        "few), with its standard error; ECE is of the most probable outcome in 15 bins."
-        + (f" Shown are the {len(shown) - 1} bases of {len(findings.bases)} with the lowest log loss." if cut else "")
-    )
-    return Section("calibration", "Calibration", [Words(words), Images(images)])
-
-
-def training(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) -> Section:
-    """Training curves; for runs that have some."""
-    prior = float(findings.losses[PRIOR].mean())
-    shown = [name for name in findings.bases if name in inputs.curves][:MOST_PANELS]
-    images = [
-        gallery.add(
-            f"curves-{name}",
-            draw_models.curves(inputs.curves[name], name in extras.squared, prior),
-            f"Training loss by step of {name}, one line a fold"
-            + ("" if name in extras.squared else "; dots: log loss on held-out battles"),
-            f"{name}{' (squared error)' if name in extras.squared else ''}",
-        )
-        for name in shown
-    ]
-    most = sorted({extras.dots[name] for name in shown if name in extras.dots})
-    up_to = f"at most {' or '.join(map(str, most))}" if most else "some"
-    words = (
-        "Lines: training loss of each fold, averaged over the last 8 % of all steps. Dots: log loss at an epoch's end "
-        "on "
-        f"{up_to} battles of the held-out fold, read in one response order, so it is noisier than the scores above and "
-        "not the same figure; nothing is chosen by it. Dashed: the vote frequencies. Lines that fall while the dots "
-        "rise "
-        "are over-fitting; a line that stays at the dashed one has learnt nothing. A base trained on squared errors "
-        "has "
-        "another scale, and neither dots nor the dashed line."
-    )
-    return Section("training", "Training", [Words(words), Images(images)])

@@ -1,12 +1,13 @@
 """The sections on why: what the stacker's predictions are made of, and battles to look at."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from report import charts
 from report.browser import browser
-from report.figures_as_text import number
+from report.figures_as_text import number, percent
 from report.findings import Findings
 from report.gallery import Gallery
 from report.inputs import Extras, Inputs
@@ -15,6 +16,7 @@ from report.why import by_family, by_input
 
 _LISTED = 40
 _DRAWN = 15
+_SIZES = ("lead of A", "tie", "trees' gain")
 
 
 def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) -> Section:
@@ -28,13 +30,10 @@ def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) ->
         parts += [
             Words(
                 f"Every prediction of the shipped stacker ({inputs.scores['shipped']}) is an exact sum over its "
-                "inputs: of "
-                "the lead of A over B, and of the log-odds of a tie. In regressions a term is a coefficient times a "
-                "column; "
-                "in trees it is a SHAP value. The figures are mean sizes of these terms, in log-odds, over "
-                f"{sampled:,} battles drawn at random. The shipped stacker has learnt from these battles, so they say "
-                "what "
-                "it uses, not how good that is."
+                "inputs: of the lead of A over B, and of the log-odds of a tie. In regressions a term is a "
+                "coefficient times a column; in trees it is a SHAP value. The figures are mean sizes of these terms, "
+                f"in log-odds, over {sampled:,} battles drawn at random. The shipped stacker has learnt from these "
+                "battles, so they say what it uses, not how good that is."
             ),
             Images(
                 [
@@ -63,21 +62,34 @@ def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) ->
                 ]
             ),
             Details(
-                f"The {min(_LISTED, len(inputs_table))} inputs that matter most, of {len(inputs_table)}",
+                f"All families of inputs, and the {min(_LISTED, len(inputs_table))} inputs that matter most of "
+                f"{len(inputs_table)}",
                 [
                     Table(
-                        ["input", "family", "lead of A", "tie"],
+                        ["family", "inputs", *_SIZES],
+                        [[row["family"], str(row["inputs"]), *_sizes(row)] for row in families.to_dict("records")],
+                    ),
+                    Table(
+                        ["input", "family", *_SIZES],
                         [
-                            [row["input"], row["family"], number(row["lead"], 3), number(row["tie"], 3)]
+                            [row["input"], row["family"], *_sizes(row)]
                             for row in inputs_table.head(_LISTED).to_dict("records")
                         ],
                         texts=2,
-                    )
+                    ),
+                    Words(
+                        "The trees' gain is what splits on an input took from the loss in training, as a share of all "
+                        "splits."
+                    ),
                 ],
             ),
         ]
     parts += _bases(inputs, extras)
     return Section("why", "Why", parts)
+
+
+def _sizes(row: Mapping[Any, Any]) -> list[str]:
+    return [number(row["lead"], 3), number(row["tie"], 3), percent(row["gain"])]
 
 
 def _bases(inputs: Inputs, extras: Extras) -> list[Part]:
@@ -97,8 +109,7 @@ def _bases(inputs: Inputs, extras: Extras) -> list[Part]:
     ]
     words = (
         "A weight is what a base's log-odds are multiplied with in the linear part of the shipped stacker; trees come "
-        "on "
-        "top. A base that repeats another shares its weight, so a small one is no proof that it is useless."
+        "on top. A base that repeats another shares its weight, so a small one is no proof that it is useless."
     )
     if lost:
         words += (
@@ -113,13 +124,10 @@ def battles(inputs: Inputs, extras: Extras, chosen: Mapping[str, np.ndarray]) ->
     part = browser(inputs, chosen, extras.explanation, extras.with_texts)
     words = (
         f"{len(part.battles)} battles, chosen by the stack's nested probabilities: the worst (whose vote it found "
-        "least "
-        "probable), the most characteristic (of each vote those it was surest of), those on which the bases disagree "
-        "most, and some drawn at random. A click opens one: the texts, what every model says, and the inputs that "
-        "moved "
-        "the shipped stacker most, as read and with A and B exchanged (mapped back, so equal figures mean that the "
-        "place "
-        "does not matter)."
+        "least probable), the most characteristic (of each vote those it was surest of), those on which the bases "
+        "disagree most, and some drawn at random. A click opens one: the texts, what every model says, and the inputs "
+        "that moved the shipped stacker most, as read and with A and B exchanged (mapped back, so equal figures mean "
+        "that the place does not matter)."
     )
     if not part.with_texts:
         words += (

@@ -1,20 +1,19 @@
-"""How much of the vote is style: the log loss that length alone and style alone reach, cross-fitted on the folds."""
+"""How much of the vote is style: what length alone and style alone predict, cross-fitted on the folds."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from battles.swap import swap_probabilities
-from oof.metrics import row_losses
 
 # Inverse ridge penalty; with a handful of standardised columns it hardly matters.
 _STRENGTH = 1.0
 
 
-def style_losses(differences: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Out-of-fold log losses (n,) of a logistic regression that knows nothing but style differences (n, columns).
+def style_probabilities(differences: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Out-of-fold probabilities (n, 3) of a logistic regression that knows nothing but style differences (n, columns).
 
     Odd in the differences for the lead and even for ties: it sees each difference and its size, and is averaged over
-    both response orders. A vote that no other fold has is given the floor of `row_losses`.
+    both response orders. A vote that no other fold has is given 0.
     """
     inputs, exchanged = (np.hstack([sign * differences, np.abs(differences)]) for sign in (1, -1))
     probabilities = np.zeros((len(labels), 3))
@@ -25,4 +24,4 @@ def style_losses(differences: np.ndarray, labels: np.ndarray, folds: np.ndarray)
             predicted = np.zeros((int(held.sum()), 3))
             predicted[:, model.classes_] = model.predict_proba(table[held])
             probabilities[held] += (swap_probabilities(predicted) if back else predicted) / 2
-    return row_losses(probabilities, labels)
+    return probabilities

@@ -35,8 +35,8 @@ def family(name: str, bases: Sequence[str]) -> str:
 
 
 def by_input(why: Explanation, bases: Sequence[str]) -> pd.DataFrame:
-    """Columns `input, family, lead, tie`: the mean absolute contribution over the battles drawn at random, the largest
-    first."""
+    """Columns `input, family, lead, tie, gain`: the mean absolute contribution over the battles drawn at random, the
+    largest first; gain: the share of the trees' gain, NaN without trees."""
     sizes = np.abs(why.values[why.sampled]).mean(axis=0)
     table = pd.DataFrame(
         {
@@ -44,23 +44,27 @@ def by_input(why: Explanation, bases: Sequence[str]) -> pd.DataFrame:
             "family": [family(name, bases) for name in why.names],
             "lead": sizes[:, 0].astype(float),
             "tie": sizes[:, 1].astype(float),
+            "gain": [why.gains.get(name, 0.0) if why.gains else np.nan for name in why.names],
         }
     )
     return _sorted(table[table["family"] != CONSTANT])
 
 
 def by_family(why: Explanation, bases: Sequence[str]) -> pd.DataFrame:
-    """Columns `family, inputs, lead, tie`: mean absolute size of what a family of inputs adds together.
+    """Columns `family, inputs, lead, tie, gain`: mean absolute size of what a family of inputs adds together.
 
-    What cancels inside of a family counts for nothing, so this is less than the sum of its inputs.
+    What cancels inside of a family counts for nothing, so this is less than the sum of its inputs. gain: as `by_input`,
+    added up.
     """
     families = np.array([family(name, bases) for name in why.names])
     rows = []
     for title in dict.fromkeys(families):
         if title != CONSTANT:
             together = np.abs(why.values[why.sampled][:, families == title].sum(axis=1)).mean(axis=0)
-            rows.append((str(title), int((families == title).sum()), float(together[0]), float(together[1])))
-    return _sorted(pd.DataFrame(rows, columns=["family", "inputs", "lead", "tie"]))
+            names = [name for name, of in zip(why.names, families, strict=True) if of == title]
+            gain = sum(why.gains.get(name, 0.0) for name in names) if why.gains else np.nan
+            rows.append((str(title), len(names), float(together[0]), float(together[1]), gain))
+    return _sorted(pd.DataFrame(rows, columns=["family", "inputs", "lead", "tie", "gain"]))
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from battles.schema import labels
 from features.drift import Drift, drift
 from models.stacking import inputs as stack_inputs
 from models.stacking import journal, serialization
-from models.stacking.contributions import base_weights, contributions
+from models.stacking.contributions import base_weights, contributions, tree_gains
 from models.stacking.inputs import TrainingInputs
 from models.stacking.settings import STACK
 from models.stacking.study_trials import read_trials
@@ -58,6 +58,7 @@ def explanation(inputs: Inputs, training: TrainingInputs, chosen: Mapping[str, n
         exchanged=exchanged,
         shipped=softmax(model.logits(meta)),
         weights=base_weights(model, meta.bases),
+        gains=tree_gains(model, meta.bases),
     )
 
 

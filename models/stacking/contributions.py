@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import lightgbm as lgb
 import numpy as np
 
 from battles.swap import SWAPPED_CLASSES
@@ -90,6 +91,32 @@ def base_weights(model: MetaModel, bases: tuple[str, ...]) -> dict[str, dict[str
             inside = base_weights(model.model, bases)
             return {name: {"lead": weights["lead"], "tie": 0.0} for name, weights in inside.items()}
     raise TypeError(f"cannot explain a {type(model).__name__}")
+
+
+def tree_gains(model: MetaModel, bases: tuple[str, ...]) -> dict[str, float]:
+    """Input → its share of the gain of all trees of a model: of what splits on it took from the loss in training.
+
+    LightGBM's `gain`. It is added up over boosters, so one that begins far from the votes counts for more than one that
+    has little left to learn. Empty for a model without trees.
+    """
+    gains: dict[str, float] = {}
+    for booster in _boosters(model):
+        for column, gain in zip(booster.feature_name(), booster.feature_importance("gain").tolist(), strict=True):
+            name = measure(column, bases)
+            gains[name] = gains.get(name, 0.0) + gain
+    total = sum(gains.values())
+    return {name: gain / total for name, gain in gains.items()} if total > 0 else {}
+
+
+def _boosters(model: MetaModel) -> list[lgb.Booster]:
+    match model:
+        case Residual():
+            return [*model.boosters, *_boosters(model.margin)]
+        case Mixture():
+            return [booster for member in model.members.values() for booster in _boosters(member)]
+        case Smoothed() | WithoutTie():
+            return _boosters(model.model)
+    return []
 
 
 def _weights(linear: Linear, names: tuple[str, ...], scale: np.ndarray, start: int) -> dict[str, float]:

@@ -18,8 +18,8 @@ from battles.schema import labels
 from oof import table
 from oof.metrics import log_loss
 from report.build import build
+from report.gallery import MOST_PANELS
 from report.inputs import Extras, read, read_scores
-from report.sections_scores import MOST_PANELS
 from tests.report.synthetic import BASES, NAMES, RUN, battles, everything, write_run
 
 
@@ -114,6 +114,25 @@ def test_the_words_before_the_figures_say_what_the_figures_say(written: Path) ->
     assert metrics["alerts"]
     assert "made 2024-12-01 12:00 UTC" in re.sub(r"\s+", " ", words)
     assert "Not in this report" not in words
+
+
+def test_why_how_much_is_style_and_optimism_are_shown_as_they_were_found(written: Path) -> None:
+    metrics = json.loads((written / "metrics.json").read_text())
+    words = " ".join(_words(written).split())
+    gains = {row["input"]: row["gain"] for row in metrics["why"]["inputs"]}
+    assert gains == {"roberta": 0.25, "words": 0.75, "<i>odd</i>": 0}
+    assert {row["family"]: row["gain"] for row in metrics["why"]["families"]}["base models"] == 0.25
+    assert "25.0%" in words
+    nested = metrics["stacker"]["candidates"]["booster"]["log_loss"]
+    assert f"booster 0.9000 {nested:.4f} " in words
+    for row in metrics["style"]:
+        assert 0.3 < row["decisive_auc"] < 1
+        assert f"{row['what']} {row['log_loss']:.4f}" in words
+    whole = metrics["models"]["stack"]["decisive_auc"]
+    assert metrics["style"][-1]["decisive_auc"] == pytest.approx(whole)
+    assert "style alone reached 0.656" in words
+    only = next(iter(metrics["exploration"]["scripts"]))
+    assert f"All prompts have the same script ({only})" in words
 
 
 def test_names_are_escaped_on_the_page_and_are_no_formulas_in_figures(written: Path) -> None:

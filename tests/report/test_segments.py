@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oof.metrics import paired_standard_error
+from oof.metrics import paired_standard_error, row_losses
 from report.agreement import agreement, by_fold, second_order
 from report.scripts import script, scripts
 from report.segments import losses_by, segments
-from report.style_share import style_losses
+from report.style_share import style_probabilities
 from tests.report import synthetic
 
 
@@ -93,6 +93,6 @@ def test_style_alone_finds_what_style_decides_and_is_cross_fitted() -> None:
     chance = 1 / (1 + np.exp(-lead))
     votes = (rng.random(3000) > chance).astype(int)
     best = -np.log(np.where(votes == 0, chance, 1 - chance)).mean()
-    assert style_losses(style, votes, folds).mean() == pytest.approx(best, abs=0.01)
+    assert row_losses(style_probabilities(style, votes, folds), votes).mean() == pytest.approx(best, abs=0.01)
     # Of votes that have nothing to do with style it is no better than chance.
-    assert style_losses(style[:, 1:], votes, folds).mean() > np.log(2) - 0.01
+    assert row_losses(style_probabilities(style[:, 1:], votes, folds), votes).mean() > np.log(2) - 0.01

@@ -1,12 +1,14 @@
 """Contributions add up to the prediction that they explain, whatever the stacker is made of."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from models.stacking.candidates import Fitted, fit
 from models.stacking.contrasts import from_logits
-from models.stacking.contributions import Contributions, base_weights, contributions, measure, shares
+from models.stacking.contributions import Contributions, base_weights, contributions, measure, shares, tree_gains
 from models.stacking.meta_features import Meta
+from models.stacking.residual_booster import Residual
 from models.stacking.settings import CANDIDATES, MIX
 from models.stacking.smoothing import Smoothed
 from models.stacking.studies import StudyPlace
@@ -47,6 +49,27 @@ def test_what_matters_contributes_and_what_does_not_hardly_does(fitted: Fitted, 
     assert next(iter(sizes)) == "good"
     assert sizes["good"] > sizes["weak"]
     assert sizes["gap"] > 2 * sizes["length"]
+
+
+def test_gains_of_trees_are_shares_and_of_inputs_that_contribute(fitted: Fitted, fresh: Meta) -> None:
+    assert tree_gains(fitted.models["regression"], fresh.bases) == {}
+    trees = fitted.models["handcrafted"]
+    gains = tree_gains(trees, fresh.bases)
+    assert sum(gains.values()) == pytest.approx(1)
+    assert set(gains) <= set(contributions(trees, fresh).names)
+    # What is never split on contributes nothing.
+    sizes = shares(contributions(trees, fresh))
+    assert all(sizes[name] == 0 for name, gain in gains.items() if gain == 0)
+    assert isinstance(trees, Residual)
+    splits = pd.concat([booster.trees_to_dataframe() for booster in trees.boosters]).dropna(subset="split_gain")
+    expected = splits.groupby(splits["split_feature"].map(lambda column: measure(column, fresh.bases)))[
+        "split_gain"
+    ].sum()
+    for name, gain in (expected / expected.sum()).items():
+        assert gains[name] == pytest.approx(gain, rel=1e-4)
+    assert tree_gains(WithoutTie(Smoothed(trees, 400)), fresh.bases) == gains
+    members = tree_gains(fitted.models[MIX], fresh.bases)
+    assert sum(members.values()) == pytest.approx(1)
 
 
 def test_base_weights_are_the_slopes_of_the_linear_part(fitted: Fitted, fresh: Meta) -> None:
