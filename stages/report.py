@@ -51,7 +51,6 @@ def main() -> None:
         findings = build(inputs, paths.report, extras)
         progress.advance(DRAWN, "written")
     print(f"report: {paths.page} on {findings.scored:,} of {findings.battles:,} voted battles; model card beside it")
-    print(f"open {paths.page.resolve().as_uri()}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from battles.errors import BadInput
-from battles.paths import check_run
+from battles.paths import RunPaths, check_run
 from battles.processes import CALL, INTERRUPTIBLE, PARENTS, end_with_parent
 from stages import aftermath, run_lock, step_times
 from stages.common import guarded
@@ -59,6 +59,8 @@ def main() -> None:
         if code == 0:
             for line in step_times.table(shared):
                 print(line, flush=True)
+            if "report" in goals and RunPaths(run).page.exists():  # whether it was made just now or long ago
+                print(f"open {RunPaths(run).page.resolve().as_uri()}", flush=True)
     finally:
         finish()
     sys.exit(code)

@@ -192,8 +192,10 @@ def test_without_test_battles_all_but_the_submission_works(project: Project, tmp
     train, _, overrides = _as_user(project, tmp_path / "alone")
     words = ["RUN=alone", train, overrides]
     assert "TEST: not given" in project.make("submission", *words).stderr
-    project.made("report", *words)
-    assert (project.folder / "report/alone/index.html").exists()
+    page = project.folder / "report/alone/index.html"
+    for _ in range(2):  # made, then up to date
+        assert project.made("report", *words).splitlines()[-1] == f"open {page.resolve().as_uri()}"
+    assert page.exists()
     assert (project.folder / "oof/alone/stack.parquet").exists()
     assert not list((project.folder / "oof/alone").glob("*.test.parquet"))
     assert not (project.folder / "submission/alone").exists()
