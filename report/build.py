@@ -19,7 +19,7 @@ from report import (
 )
 from report.alerts import alerts
 from report.browser import choose
-from report.findings import Findings, find, to_json
+from report.findings import Findings, find, records, to_json
 from report.gallery import Gallery
 from report.inputs import Extras, Inputs
 from report.learning import by_share
@@ -86,8 +86,8 @@ def _of_extras(inputs: Inputs, extras: Extras) -> dict[str, Any]:
         if why is None
         else {
             "battles": int(why.sampled.sum()),
-            "families": by_family(why, bases).to_dict("records"),
-            "inputs": by_input(why, bases).to_dict("records"),
+            "families": records(by_family(why, bases)),
+            "inputs": records(by_input(why, bases)),
             "base_weights": {name: dict(weights) for name, weights in why.weights.items()},
         },
         "learning": [

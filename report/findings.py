@@ -226,7 +226,7 @@ def to_json(inputs: Inputs, findings: Findings) -> dict[str, Any]:
             name: figures
             | {
                 "confusion": findings.confusion[name].tolist(),
-                "reliability": _records(findings.reliability[name]),
+                "reliability": records(findings.reliability[name]),
                 "log_loss_interval": list(figures["log_loss_interval"]),
                 "difference_interval": list(figures["difference_interval"]),
             }
@@ -234,17 +234,17 @@ def to_json(inputs: Inputs, findings: Findings) -> dict[str, Any]:
         },
         "position": {"votes": dict(findings.votes), "models": dict(findings.position)},
         "second_order": dict(findings.second_order),
-        "agreement": _records(findings.agreement),
-        "folds": _records(findings.folds),
-        "segments": _records(findings.segments),
-        "verbosity": _records(findings.verbosity),
-        "style": _records(findings.gap),
+        "agreement": records(findings.agreement),
+        "folds": records(findings.folds),
+        "segments": records(findings.segments),
+        "verbosity": records(findings.verbosity),
+        "style": records(findings.gap),
         "exploration": {
             **asdict(findings.profile),
             "named_battles": findings.named,
             "appearances": {str(name): int(count) for name, count in findings.appearances.items()},
-            "win_rates": _records(findings.win_rates),
-            "pairings": _records(findings.pairings),
+            "win_rates": records(findings.win_rates),
+            "pairings": records(findings.pairings),
             "ratings": _ratings_json(findings.ratings),
             "ratings_style_controlled": _ratings_json(findings.styled_ratings),
         },
@@ -256,13 +256,14 @@ def _ratings_json(rated: Ratings | None) -> dict[str, Any] | None:
     if rated is None:
         return None
     return {
-        "models": _records(rated.models),
-        "style": _records(rated.style),
+        "models": records(rated.models),
+        "style": records(rated.style),
         "tie_odds": rated.tie,
         "log_loss_in_sample": rated.log_loss,
     }
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON values; what is not a number is None."""
     rows = table.to_dict("records")
     return [{str(key): None if value != value else value for key, value in row.items()} for row in rows]

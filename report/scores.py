@@ -15,6 +15,8 @@ from oof.metrics import (
     row_losses,
 )
 
+# Decimals to which equal predictions have equal figures, whatever the order of their sums.
+_TOLD_APART = 9
 # The figures of a table on the terminal: key, head with its unit, decimals.
 _COLUMNS = (
     ("log_loss", "log loss, nats", 4),
@@ -78,12 +80,13 @@ def score(
 def twins(scores: Scores, kept: Collection[str] = ()) -> dict[str, str]:
     """Model → an earlier one whose predictions it repeats: the best base where there is one base only, say.
 
-    They are told by equal figures. None of `kept` is such a repetition.
+    They are told by equal figures, to the rounding of floats. None of `kept` is such a repetition.
     """
     first: dict[tuple[float | None, ...], str] = {}
     result = {}
     for name, figures in scores.items():
-        key = tuple(figures[column] for column in ("log_loss", "accuracy", "macro_f1", "ece"))
+        known = (figures[column] for column in ("log_loss", "accuracy", "macro_f1", "ece"))
+        key = tuple(None if value is None else round(value, _TOLD_APART) for value in known)
         if key in first and name not in kept:
             result[name] = first[key]
         first.setdefault(key, name)

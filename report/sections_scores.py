@@ -129,7 +129,8 @@ def _times(inputs: Inputs, name: str) -> list[str]:
 
 
 def _candidates(inputs: Inputs) -> Table:
-    candidates = {name: row for name, row in inputs.scores["candidates"].items() if name != STACK}
+    # The vote frequencies stand in the table above.
+    candidates = {name: row for name, row in inputs.scores["candidates"].items() if name not in (STACK, PRIOR)}
     shipped = inputs.scores["shipped"]
     repeated = twins({**inputs.scores["bases"], **candidates}, kept=(shipped,))
     rows = [

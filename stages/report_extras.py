@@ -145,11 +145,16 @@ def _gpus() -> str:
 
 
 def settings(run: str, names: list[str]) -> dict[str, Any]:
-    """Section → its resolved settings, of the stages and the bases of a run."""
+    """Section → its resolved settings, of the stages that the run has and of its bases."""
     sections = {}
     for name in (*STAGES, *names):
         if RunPaths(run).stamp(name).exists():
             value = stamp(run, name).get("settings")
             if value:
                 sections[name] = value
+    given = stamp(run, "inputs")
+    if given["table"] or given["train"]["sha256"] is not None:
+        sections.pop("sample", None)
+    if not sections.get("tiny", {}).get("backbones"):
+        sections.pop("tiny", None)
     return sections

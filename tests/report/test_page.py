@@ -236,13 +236,19 @@ def test_filters_and_sorting_work(page: Path, browser: Chromium) -> None:
     assert view.value(losses) == sorted(before, reverse=True) != before
 
 
-def test_it_can_be_printed(page: Path, browser: Chromium) -> None:
+def test_it_can_be_printed(page: Path, browser: Chromium, tmp_path: Path) -> None:
     view = browser.open(page, 720, TALL, scheme="dark")
     view.value("document.querySelector('.list').style.maxHeight = '1000px'")
     view.wait(DRAWN)
     view.emulate("dark", "print")
     assert view.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert view.value("getComputedStyle(document.querySelector('nav')).display") == "none"
+    printed = []
+    for scheme in ("dark", "light"):  # images of figures, too, are dark upon white
+        view.emulate(scheme, "print")
+        view.screenshot(tmp_path / f"{scheme}.png", whole=False)
+        printed.append((tmp_path / f"{scheme}.png").read_bytes())
+    assert printed[0] == printed[1]
     assert view.value("document.documentElement.scrollWidth") <= 720
     shown = "[...document.querySelectorAll({!r})].filter((one) => one.getBoundingClientRect().width > 0).length"
     assert view.value(shown.format("figure img")) > 10

@@ -41,6 +41,12 @@ def test_the_table_is_sorted_headed_narrow_and_marks_what_ships() -> None:
 def test_what_repeats_another_is_told_by_its_figures() -> None:
     assert twins(_scores()) == {"copy": "one"}
     assert twins(_scores(), kept=["copy"]) == {}
+    scores = _scores()
+    # Logarithms of probabilities and back: the same but for the last bits.
+    scores["copy"] = {key: value and value * (1 + 1e-15) for key, value in scores["copy"].items()}
+    assert twins(scores) == {"copy": "one"}
+    scores["copy"]["log_loss"] = (scores["copy"]["log_loss"] or 0.0) + 1e-6
+    assert twins(scores) == {}
 
 
 def test_class_scores_equal_scikit_learns() -> None:

@@ -55,3 +55,5 @@ def test_the_report_holds_them_and_many_texts_are_not_read_again(made: Path, mon
     assert "TF-IDF is not fitted again, as there are more than 89 battles" in figures[0]["fixed"]
     page = Path("report", RUN, "index.html").read_text(encoding="utf-8")
     assert 'id="learning"' in page
+    # Of a run of somebody's own battles those of the sample and of its backbones say nothing.
+    assert list(report_extras.settings(RUN, ["tfidf"])) == ["prepare", "features", "stack", "tfidf"]
