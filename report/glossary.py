@@ -57,9 +57,13 @@ GLOSSARY = (
         "LightGBM trees on the handcrafted columns alone.",
     ),
     (
+        "kernel",
+        "Kernel ridge regression: a smooth function of the handcrafted columns and the bases' log-odds.",
+    ),
+    (
         "average, mix",
-        "The mean of the regressions and boosters: with fixed weights, or with fitted weights that are held close "
-        "to them.",
+        "The mean of the regressions, boosters and kernel: with fixed weights, or with fitted weights that are held "
+        "close to them.",
     ),
     (
         "lead, tie",

@@ -19,6 +19,7 @@ _FAMILIES = {
     "strength of who writes like this": ("strength",),
 }
 BASES, DISAGREEMENT, CONSTANT, OTHER = "base models", "disagreement of the bases", "constant", "other columns"
+KERNEL = "all columns together (kernel)"
 _DISAGREEMENT = ("_position_tilt", "_order_gap")
 _SPREADS = ("strongest_lead", "lead_spread", "tie_spread")
 
@@ -31,6 +32,8 @@ def family(name: str, bases: Sequence[str]) -> str:
         return DISAGREEMENT
     if name == "constant":
         return CONSTANT
+    if name == "kernel":
+        return KERNEL
     return next((title for title, names in _FAMILIES.items() if name in names), OTHER)
 
 

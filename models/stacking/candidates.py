@@ -11,6 +11,7 @@ from models.stacking import blend
 from models.stacking.boosters import InitScore, fit_booster
 from models.stacking.contrasts import to_logs
 from models.stacking.inner_cv import Fit, MetaModel, cross_fitted
+from models.stacking.kernel import fit_kernel
 from models.stacking.level1_data import Level1Data
 from models.stacking.logistic import Regression, choose_strength
 from models.stacking.meta_features import Meta
@@ -88,8 +89,8 @@ def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
     stand, boosters have no trees, and the optimal blend is chosen, or the prior where votes are too few for it.
     """
     candidates = CandidateSet(data)
-    _add_linear(candidates, settings)
-    symmetric, tuned = _add_boosters(candidates, settings, place)
+    add_linear(candidates, settings)
+    symmetric, tuned = add_boosters(candidates, settings, place)
     _add_mixtures(candidates, settings)
     losses = {name: row_losses(softmax(logits), data.labels) for name, logits in candidates.inner.items()}
     # A booster's inner loss is the lowest of many trials on these folds, and the average has no fitted weights that
@@ -101,8 +102,8 @@ def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
     return Fitted(candidates.models, chosen, means, candidates.seconds, tuned, symmetric)
 
 
-def _add_linear(candidates: CandidateSet, settings: Stack) -> None:
-    """The prior, the blends and the regressions."""
+def add_linear(candidates: CandidateSet, settings: Stack) -> None:
+    """The prior, the blends, the regressions and, where there are features, the kernel ridge regression."""
     data, symmetric = candidates.data, settings.symmetric is True
     candidates.fit("prior", partial(blend.prior, symmetric=symmetric))
     candidates.fit("best_base", blend.best_base)
@@ -112,6 +113,8 @@ def _add_linear(candidates: CandidateSet, settings: Stack) -> None:
         features = name == "features"
         strength = choose_strength(data, features, settings.symmetries, settings.tuning_rows)
         candidates.fit(name, partial(Regression.fit, strength=strength, features=features))
+    if data.meta.has_features:
+        candidates.add("kernel", *fit_kernel(data))
 
 
 def boosters(meta: Meta) -> dict[str, tuple[str, bool]]:
@@ -120,7 +123,7 @@ def boosters(meta: Meta) -> dict[str, tuple[str, bool]]:
     return {"booster": ("regression", True), **handcrafted}
 
 
-def _add_boosters(candidates: CandidateSet, settings: Stack, place: StudyPlace) -> tuple[bool, dict[str, Tuned]]:
+def add_boosters(candidates: CandidateSet, settings: Stack, place: StudyPlace) -> tuple[bool, dict[str, Tuned]]:
     """The tuned boosters; returns whether they are symmetric, and the outcome of each study."""
     data = candidates.data
     starts = boosters(data.meta)

@@ -16,6 +16,7 @@ from battles.swap import SWAPPED_CLASSES
 from models.stacking.blend import Pool
 from models.stacking.contrasts import from_logits
 from models.stacking.inner_cv import MetaModel
+from models.stacking.kernel import KernelRidge
 from models.stacking.logistic import Regression, regression_parts
 from models.stacking.logistic_solver import Linear
 from models.stacking.meta_features import Meta, Parts
@@ -26,8 +27,9 @@ from models.stacking.two_classes import WithoutTie
 
 # What belongs to no input: constants, and what trees give without looking at any column.
 CONSTANT = "constant"
-# The simpler model on top of which trees were grown, where they look at it; additive smoothing of tiny data.
-MARGIN, SMOOTHING = "margin", "smoothing"
+# The simpler model on top of which trees were grown, where they look at it; additive smoothing of tiny data; what
+# kernels make of all columns together, which is no sum over them and stays one input.
+MARGIN, SMOOTHING, KERNEL = "margin", "smoothing", "kernel"
 _CHUNK = 512
 
 # Input → what it adds to lead and tie, (n, 2).
@@ -59,7 +61,7 @@ def contributions(model: MetaModel, meta: Meta) -> Contributions:
 def base_weights(model: MetaModel, bases: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Base → what its log-odds are multiplied with in the linear part of a model: `lead` of A over B, and `tie`.
 
-    What trees make of a base on top of that is not linear, and only in `contributions`.
+    What trees and kernels make of a base on top of that is not linear, and only in `contributions`.
     """
     match model:
         case Pool():
@@ -76,6 +78,8 @@ def base_weights(model: MetaModel, bases: tuple[str, ...]) -> dict[str, dict[str
             }
         case Residual():
             return base_weights(model.margin, bases)
+        case KernelRidge():
+            return {name: {"lead": 0.0, "tie": 0.0} for name in bases}
         case Mixture():
             members = [base_weights(member, bases) for member in model.members.values()]
             return {
@@ -138,6 +142,8 @@ def _sums(model: MetaModel, meta: Meta) -> Sums:
             if model.boosters:
                 _add_trees(sums, model, meta)
             return sums
+        case KernelRidge():
+            return {KERNEL: _contrasts(model.logits(meta))}
         case Mixture():
             sums = {}
             for weight, member in zip(model.weights, model.members.values(), strict=True):

@@ -12,8 +12,9 @@ from models.stacking.meta_features import Meta
 from oof.metrics import log_loss
 from oof.probabilities import centred, softmax
 
-# Half linear, half trees: with a thousand battles fixed weights beat fitted ones.
-WEIGHTS: Mapping[str, float] = {"regression": 0.25, "features": 0.25, "booster": 0.0, "handcrafted": 0.5}
+# Linear, trees and kernels, 2 : 2 : 1: with a thousand battles fixed weights beat fitted ones. What other weights and
+# penalties give: benchmarks/constants.py.
+WEIGHTS: Mapping[str, float] = {"regression": 0.2, "features": 0.2, "booster": 0.0, "handcrafted": 0.4, "kernel": 0.2}
 WEIGHTS_WITHOUT_FEATURES: Mapping[str, float] = {"regression": 0.2, "booster": 0.8}
 # The mix's weights are shrunk by a ridge penalty of the summed log loss: to those of the average or, where the bases
 # are far better than the features, to the regression on the bases alone.
@@ -38,7 +39,11 @@ class Mixture:
 
 
 def mix_weights(
-    logs: np.ndarray, data: Level1Data, average: Mapping[str, float], symmetric: bool
+    logs: np.ndarray,
+    data: Level1Data,
+    average: Mapping[str, float],
+    symmetric: bool,
+    penalty: float = MIX_PENALTY,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights (members,) and bias (3,) of the mix on n battles, and its cross-fitted logits (n, 3).
 
@@ -53,9 +58,9 @@ def mix_weights(
             held = data.folds == fold
             # With a single fold there are no other rows; the mix is not chosen then.
             rest = ~held if (~held).any() else held
-            weights, bias = convex_weights(logs[:, rest], data.labels[rest], symmetric, centre, MIX_PENALTY)
+            weights, bias = convex_weights(logs[:, rest], data.labels[rest], symmetric, centre, penalty)
             logits[held] = np.tensordot(weights, logs[:, held], axes=1) + bias
         tried.append((log_loss(softmax(logits), data.labels), logits, centre))
     _, logits, centre = min(tried, key=lambda one: one[0])
-    weights, bias = convex_weights(logs, data.labels, symmetric, centre, MIX_PENALTY)
+    weights, bias = convex_weights(logs, data.labels, symmetric, centre, penalty)
     return weights, bias, logits

@@ -12,8 +12,8 @@ from oof.metrics import paired_standard_error
 MINIMUM_LEAD = 0.002
 
 
-def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> str:
-    """The mix, unless others lead it by more than two paired standard errors and `MINIMUM_LEAD`: then the best of them.
+def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None, least_lead: float = MINIMUM_LEAD) -> str:
+    """The mix, unless others lead it by more than two paired standard errors and `least_lead`: then the best of them.
 
     A shrunken pool of several models is a safer bet than the best of them, whose figure is optimistic. The close
     relatives of the mix differ from it by little but steadily, so that the standard error alone would not do.
@@ -29,7 +29,7 @@ def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -
     ahead = [
         name
         for name, values in losses.items()
-        if means[MIX] - means[name] > max(MINIMUM_LEAD, 2 * paired_standard_error(mix, values, groups))
+        if means[MIX] - means[name] > max(least_lead, 2 * paired_standard_error(mix, values, groups))
     ]
     chosen = min(ahead, key=means.__getitem__, default=MIX)
     if len(mix) < MINIMUM_BATTLES:

@@ -1,17 +1,21 @@
-"""Saves and loads fitted candidates without pickle: linear models in JSON, trees in LightGBM's text format."""
+"""Saves and loads fitted candidates without pickle: linear models in JSON, trees in LightGBM's text format, kernels in
+arrays of numbers."""
 
 import hashlib
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightgbm as lgb
 import numpy as np
 
 from battles.errors import BadInput
-from battles.files import damaged, read_json, write_json, write_text
+from battles.files import atomic, damaged, file_hash, read_json, write_json, write_text
+from models.calibration import Calibration
 from models.stacking.blend import Pool
 from models.stacking.inner_cv import MetaModel
+from models.stacking.kernel import KernelRidge
 from models.stacking.logistic import Regression
 from models.stacking.mixture import Mixture
 from models.stacking.residual_booster import Design, Residual
@@ -19,20 +23,22 @@ from models.stacking.smoothing import Smoothed
 from models.stacking.two_classes import WithoutTie
 
 MANIFEST = "stack.json"
+# What the names of the files beside it end in.
+TREES, KERNEL = ".trees.txt", ".kernel.npz"
 _FIX = "run `make stack` again"
 
 
 def save(directory: Path, models: Mapping[str, MetaModel], shipped: str, about: Mapping[str, Any]) -> None:
     """Writes every candidate, the name of the one that ships, and `about` (JSON values) to `directory`.
 
-    Removes tree files of an earlier stack that this one does not have.
+    Removes files of an earlier stack that this one does not have.
     """
     directory.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     described = {name: _describe(model, models, directory, name, written) for name, model in models.items()}
     write_json(directory / MANIFEST, {"shipped": shipped, "models": described, **about}, sealed=True)
-    for old in directory.glob("*.trees.txt"):
-        if old.name not in written:
+    for old in directory.iterdir():
+        if old.name.endswith((TREES, KERNEL)) and old.name not in written:
             old.unlink()
 
 
@@ -76,7 +82,7 @@ def _describe(
         case Residual():
             trees = {}
             for number, booster in enumerate(model.boosters):
-                file, text = f"{name}-{number}.trees.txt", booster.model_to_string()
+                file, text = f"{name}-{number}{TREES}", booster.model_to_string()
                 write_text(directory / file, text)
                 trees[file] = hashlib.sha256(text.encode()).hexdigest()
             written.update(trees)
@@ -88,6 +94,17 @@ def _describe(
                 "tree_weight": model.tree_weight,
                 "symmetric": model.design.symmetric,
                 "bases": model.design.bases,
+            }
+        case KernelRidge():
+            file, arrays = f"{name}{KERNEL}", cast(Any, model.arrays())
+            with atomic(directory / file) as path, path.open("wb") as handle:
+                np.savez(handle, **arrays)
+            written.add(file)
+            return {
+                "kind": "kernel",
+                "gamma": model.gamma,
+                "calibration": model.calibration.values(),
+                "arrays": {file: file_hash(directory / file)},
             }
         case Mixture():
             return {
@@ -118,6 +135,10 @@ def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: 
                 value["tree_weight"],
                 Design(value["bases"], value["symmetric"]),
             )
+        case "kernel":
+            ((file, sha256),) = value["arrays"].items()
+            arrays = _read_arrays(directory / file, sha256)
+            return KernelRidge.of(arrays, value["gamma"], Calibration.of(value["calibration"]))
         case "mixture":
             members = {member: _restore(described, described[member], directory) for member in value["members"]}
             return Mixture(members, np.array(value["weights"]), np.array(value["bias"]))
@@ -129,10 +150,19 @@ def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: 
 
 
 def _read_trees(path: Path, sha256: str) -> lgb.Booster:
+    return lgb.Booster(model_str=_read_bytes(path, sha256).decode("utf-8"))
+
+
+def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
+    with np.load(BytesIO(_read_bytes(path, sha256)), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _read_bytes(path: Path, sha256: str) -> bytes:
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise damaged(path, error, _FIX) from None
     if hashlib.sha256(raw).hexdigest() != sha256:  # LightGBM reads many a changed file without a word
         raise damaged(path, "it is not what was written", _FIX)
-    return lgb.Booster(model_str=raw.decode("utf-8"))
+    return raw

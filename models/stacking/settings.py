@@ -19,6 +19,7 @@ CANDIDATES = (
     "features",
     "booster",
     "handcrafted",
+    "kernel",
     AVERAGE,
     MIX,
 )
