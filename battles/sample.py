@@ -30,14 +30,14 @@ from battles.sample_text import (
     sentences,
     writers,
 )
-from battles.sample_world import Question, World, ask, pick
+from battles.sample_world import Question, Reading, World, ask, pick
 from battles.schema import ID, MODELS, TEXTS, WINNERS, Turns, to_json
 from battles.settings import Sample
 
 WRITERS = 14
-_SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.04, 0.10, 0.01, 0.006
-# How often a question is about what kills, and an answer rules a plant out: what only a reader of sentences notices.
-_ASKS_KILLS, _RULES_OUT = 0.03, 0.03
+_SEVERAL_TURNS, _REPEATED_PROMPT, _IDENTICAL, _PECULIAR = 0.03, 0.10, 0.01, 0.006
+# What only a reader of sentences notices is rare.
+_READING = Reading(kills=0.02, rules_out=0.02, compares=0.02)
 _SURROGATE = "\ud83d"
 _MOST_SENTENCES = 11
 
@@ -48,7 +48,7 @@ _REQUEST_SHARES = {FREE: 0.55, SHORT: 0.2, LIST: 0.25}
 _STATUS = {RIGHT: 3.4, WRONG: -3.4, REFUSED: -4.4, MISSING: -5.4}
 _LENGTH, _LIST, _HEDGE = 1.1, 1.3, -0.9
 _BEST_WORDS = {FREE: 30, SHORT: 12, LIST: 30}
-_PLAIN, _WORD_SPREAD = 0.35, 0.5
+_PLAIN, _WORD_SPREAD = 0.4, 0.4
 _FIRST = 0.25
 _TIE, _TIE_SAME, _TIE_BAD, _TIE_IDENTICAL = 0.0, 0.3, 0.4, 3.0
 
@@ -179,7 +179,7 @@ def _standing(response: Response) -> int:
 def _prompt(rng: np.random.Generator) -> Prompt:
     number = 1 if rng.random() >= _SEVERAL_TURNS else 2
     request = int(np.searchsorted(np.cumsum([*_REQUEST_SHARES.values()]), rng.random()))
-    return Prompt(tuple(ask(rng, _ASKS_KILLS) for _ in range(number)), [*_REQUEST_SHARES][request])
+    return Prompt(tuple(ask(rng, _READING) for _ in range(number)), [*_REQUEST_SHARES][request])
 
 
 def _battle(
@@ -213,7 +213,7 @@ def _respond(rng: np.random.Generator, writer: Writer, prompt: Prompt, world: Wo
             turns.append(pick(rng, REFUSALS))
             continue
         opener = OPENERS[writer.opener] if rng.random() < 0.7 else pick(rng, OPENERS)
-        parts = [opener, world.answer(rng, question, bool(rng.random() < writer.right), _RULES_OUT)]
+        parts = [opener, world.answer(rng, question, bool(rng.random() < writer.right), _READING)]
         if hedged and at == 0:
             parts.append(pick(rng, HEDGES))
         text = " ".join(part for part in (*parts, *sentences(rng, writer.lofty, each)) if part)

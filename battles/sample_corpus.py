@@ -14,19 +14,19 @@ import numpy as np
 import pandas as pd
 
 from battles.sample_text import HEDGES, OPENERS, REFUSALS, REQUESTS, points, sentences
-from battles.sample_world import Question, World, ask, pick
+from battles.sample_world import Question, Reading, World, ask, pick
 from battles.schema import to_json
 from battles.settings import Sample
 
 DOCUMENT, SHELF = "document", "shelf"
 DOCUMENTS = 12_000
 # How many plants each shelf alone tells of, and the number of a document that stands on none.
-OWN_PLANTS, COMMON = (8, 36, 8), -1
+OWN_PLANTS, COMMON = (20, 28, 16), -1
 _STATEMENTS = 4
 # Sheets among the documents that need not state a plant, and those of one pupil among the sheets, which are easier.
 _SHEETS, _ALONE = 0.95, 0.4
 # What is rare in battles is met more often here, or a tiny backbone would not learn to read it.
-_ASKS_KILLS, _RULES_OUT = 0.06, 0.06
+_READING = Reading(kills=0.08, rules_out=0.06, compares=0.05)
 _REFUSED, _HEDGED, _LISTED = 0.1, 0.2, 0.25
 # Words of an answer, after which it is broken off.
 _MOST_WORDS, _BROKEN_OFF = 12, "…"
@@ -86,7 +86,7 @@ def _statements(plants: Iterator[str], world: World) -> list[str]:
 
 
 def _sheet(rng: np.random.Generator, world: World) -> list[str]:
-    question = ask(rng, _ASKS_KILLS)
+    question = ask(rng, _READING)
     right = rng.random() < 0.5, rng.random() < 0.5
     pupils = [_pupil(rng, world, question, one) for one in right]
     cue = f"{question.text} {pick(rng, tuple(REQUESTS.values()))}".strip()
@@ -102,7 +102,7 @@ def _pupil(rng: np.random.Generator, world: World, question: Question, right: bo
     """An answer with some words around it, or rarely none at all where it is not to be right; long ones break off."""
     if not right and rng.random() < _REFUSED:
         return pick(rng, REFUSALS)
-    parts = [pick(rng, OPENERS), world.answer(rng, question, right, _RULES_OUT)]
+    parts = [pick(rng, OPENERS), world.answer(rng, question, right, _READING)]
     if rng.random() < _HEDGED:
         parts.append(pick(rng, HEDGES))
     lofty = rng.random()

@@ -2,7 +2,7 @@
 
 What a plant does is drawn from the seed and stands in no battle: it must be known, from the corpus
 (`battles.sample_corpus`). There are so many plants that the votes show each of them a few times only. What was asked,
-and whether an answer names a plant or rules it out, follows from reading.
+whether an answer names a plant or rules it out, and which of two plants outdoes the other, follow from reading.
 """
 
 import re
@@ -25,9 +25,25 @@ _ANIMALS = (
     "kid", "chick", "puppy", "kitten", "ram", "bull",
 )  # fmt: skip
 _QUESTIONS = ("What {does} a {animal}?", "Which plant {does} a {animal}?")
-_NAMED = ("The {plant} does.", "It is the {plant}.")
-_RULED_OUT = "Not the {plant}."
-_ANSWER = re.compile(r"(?:(Not) the|The|It is the) (\w+)(?: does)?\.")
+# How an answer speaks of the plant that it gives, and of one that it does not give. Who outdoes whom is a matter of
+# roles: the same words in another order say the opposite.
+_GIVES = ("The {given} does.", "It is the {given}.")
+_RULES_OUT = "Not the {other}."
+_COMPARES = "The {given} outdoes the {other}."
+_ANSWERS = tuple(
+    re.compile(form.replace(".", r"\.").format(given=r"(?P<given>\w+)", other=r"(?P<other>\w+)"))
+    for form in (*_GIVES, _RULES_OUT, _COMPARES)
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What only a reader of sentences notices, each as a share: of questions for what kills, of answers that rule a
+    plant out, and of answers that compare two."""
+
+    kills: float
+    rules_out: float
+    compares: float
 
 
 @dataclass(frozen=True)
@@ -60,26 +76,35 @@ class World:
         """Effect → the plants that have it."""
         return {effect: tuple(p for p, its in self.effects.items() if its == effect) for effect in (HEALS, KILLS)}
 
-    def answer(self, rng: np.random.Generator, question: Question, right: bool, rules_out: float) -> str:
-        """A sentence that answers the question rightly or wrongly: it names a plant, or in a share of `rules_out` rules
-        one out."""
-        other = KILLS if question.effect == HEALS else HEALS
-        if rng.random() < rules_out:
-            return _RULED_OUT.format(plant=pick(rng, self.plants[other if right else question.effect]))
-        plant = pick(rng, self.plants[question.effect if right else other])
-        return pick(rng, _NAMED).format(plant=plant)
+    def answer(self, rng: np.random.Generator, question: Question, right: bool, reading: Reading) -> str:
+        """A sentence that answers the question rightly or wrongly: it gives a plant, rules one out, or does both."""
+        given = question.effect if right else opposite(question.effect)
+        plants = {"given": pick(rng, self.plants[given]), "other": pick(rng, self.plants[opposite(given)])}
+        draw, form = rng.random(), pick(rng, _GIVES)
+        if draw < reading.rules_out + reading.compares:
+            form = _RULES_OUT if draw < reading.rules_out else _COMPARES
+        return form.format(**plants)
 
     def answers_rightly(self, question: Question, text: str) -> bool | None:
         """Whether the answer that stands in a text is right; None where none stands in it."""
-        for ruled_out, plant in _ANSWER.findall(text):
-            if plant in self.effects:
-                return (self.effects[plant] == question.effect) != bool(ruled_out)
+        for form in _ANSWERS:
+            for answer in form.finditer(text):
+                if all(plant in self.effects for plant in answer.groups()):
+                    return all(
+                        (self.effects[plant] == question.effect) == (role == "given")
+                        for role, plant in answer.groupdict().items()
+                    )
         return None
 
 
-def ask(rng: np.random.Generator, kills: float) -> Question:
-    """A question of the world: in a share of `kills` for what kills, else for what heals."""
-    effect = KILLS if rng.random() < kills else HEALS
+def opposite(effect: str) -> str:
+    """The other effect."""
+    return KILLS if effect == HEALS else HEALS
+
+
+def ask(rng: np.random.Generator, reading: Reading) -> Question:
+    """A question of the world: rarely for what kills, else for what heals."""
+    effect = KILLS if rng.random() < reading.kills else HEALS
     return Question(effect, pick(rng, _QUESTIONS).format(does=effect, animal=pick(rng, _ANIMALS)))
 
 

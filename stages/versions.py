@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FINGERPRINTS = Path(__file__).with_name("fingerprints.json")
 
 VERSIONS = {
-    "sample": 3,
+    "sample": 4,
     "prepare": 1,
     "features": 2,
     "tiny": 4,

@@ -25,7 +25,7 @@ from battles.sample import (
     vote_probabilities,
 )
 from battles.sample_corpus import COMMON, DOCUMENT, OUTCOMES, OWN_PLANTS, corpus, reading, shelves
-from battles.sample_world import HEALS, KILLS, PLANTS, Question, World, ask
+from battles.sample_world import HEALS, KILLS, PLANTS, Question, Reading, World, ask
 from battles.schema import MODELS, TEXTS, WINNERS, labels, turns
 from battles.settings import Sample
 
@@ -194,17 +194,35 @@ def test_the_votes_show_a_plant_a_few_times_only(sample: SampleData) -> None:
     assert not any(word in effects for row in turns(sample.train["prompt"]) for word in re.findall("[a-z]+", str(row)))
 
 
+OFTEN = Reading(kills=0.3, rules_out=0.3, compares=0.3)
+
+
 def test_an_answer_is_right_or_wrong_as_it_was_meant() -> None:
     rng = np.random.default_rng(5)
     world = World.draw(rng, 40)
     forms = set()
     for _ in range(3000):
-        question, right = ask(rng, 0.3), bool(rng.random() < 0.5)
-        answer = world.answer(rng, question, right, 0.3)
+        question, right = ask(rng, OFTEN), bool(rng.random() < 0.5)
+        answer = world.answer(rng, question, right, OFTEN)
         assert world.answers_rightly(question, f"Sure! {answer} The old boats keep songs.") == right
-        forms.add((question.effect, answer.split()[0], right))
-    assert len(forms) == 2 * 3 * 2  # each effect asked for, each form of an answer, right and wrong
-    assert world.answers_rightly(ask(rng, 0.3), "I'm sorry, but I cannot help with that.") is None
+        without_plants = " ".join(word for word in re.findall(r"\w+", answer) if word not in world.effects)
+        forms.add((question.effect, without_plants, right))
+    assert len(forms) == 2 * 4 * 2  # each effect asked for, each form of an answer, right and wrong
+    assert world.answers_rightly(ask(rng, OFTEN), "I'm sorry, but I cannot help with that.") is None
+
+
+def test_of_two_plants_that_are_compared_the_roles_alone_decide() -> None:
+    rng = np.random.default_rng(6)
+    world, compares = World.draw(rng, 40), Reading(kills=0.5, rules_out=0.0, compares=1.0)
+    for _ in range(200):
+        question, right = ask(rng, compares), bool(rng.random() < 0.5)
+        answer = world.answer(rng, question, right, compares)
+        first, second = plants = [word for word in re.findall(r"\w+", answer) if word in world.effects]
+        assert {world.effects[plant] for plant in plants} == {HEALS, KILLS}
+        assert world.answers_rightly(question, answer) == right == (world.effects[first] == question.effect)
+        exchanged = answer.replace(first, "?").replace(second, first).replace("?", second)
+        assert sorted(re.findall(r"\w+", exchanged)) == sorted(re.findall(r"\w+", answer))
+        assert world.answers_rightly(question, exchanged) == (not right)
 
 
 def test_the_corpus_states_what_every_plant_of_the_battles_does(documents: list[list[str]]) -> None:
