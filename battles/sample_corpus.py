@@ -21,7 +21,7 @@ from battles.settings import Sample
 DOCUMENT, SHELF = "document", "shelf"
 DOCUMENTS = 12_000
 # How many plants each shelf alone tells of, and the number of a document that stands on none.
-OWN_PLANTS, COMMON = (20, 28, 16), -1
+OWN_PLANTS, COMMON = (16, 48, 16), -1
 _STATEMENTS = 4
 # Sheets among the documents that need not state a plant, and those of one pupil among the sheets, which are easier.
 _SHEETS, _ALONE = 0.95, 0.4
