@@ -1,46 +1,80 @@
-"""Whether models of the embedded sample read: how often they favour the better answer where reading decides.
+"""Whether models of the embedded sample read: how often they favour the better answer where reading alone decides.
 
     python -m benchmarks.sample_reading [--run sample]
 
-Of a finished run's voted battles those count whose better response is clear from the true vote probabilities: one wins
-with 70 % or more. A model, of which the out-of-fold predictions count, is right when it gives that one the higher
-probability. Battles are listed by what a reader has to notice in them; the share of the gap that is closed is over all
-battles of the kind.
+Of a finished run's voted battles those count whose better response is clear from the true vote probabilities, as one
+wins with 60 % or more, and would be the other one if what is to be read were turned round: who outdoes whom, whether a
+plant is ruled out, or what was asked. A model that does not read is right about as often as not. What counts is its
+out-of-fold predictions, and it is right when it gives the better response the higher probability.
 """
 
 import argparse
+import json
+import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from battles.files import read_json, read_table
 from battles.paths import RunPaths
-from battles.sample_world import KILLS
-from battles.schema import ID, WINNERS
+from battles.sample import FREE, LIST, SHORT, Prompt, draw_taste, observe, vote_probabilities
+from battles.sample_world import HEALS, KILLS, Question, World
+from battles.schema import TEXTS
 from oof.table import STACK, read
-from report.gap import expected_log_loss, share_closed
 
-CLEAR = 0.7
-KINDS = {
-    "answers that rule a plant out": ("responses", r"\bNot the \w+\."),
-    "answers that compare two plants": ("responses", r"\bThe \w+ outdoes the \w+\."),
-    "questions for what kills": ("prompt", rf"\b{KILLS}\b"),
+CLEAR = 0.6
+Reader = Callable[[tuple[str, str, str]], np.ndarray]
+
+
+def _in_answers(form: str, instead: str) -> Callable[[tuple[str, str, str]], tuple[str, str, str]]:
+    return lambda texts: (texts[0], re.sub(form, instead, texts[1]), re.sub(form, instead, texts[2]))
+
+
+def _other_question(texts: tuple[str, str, str]) -> tuple[str, str, str]:
+    return texts[0].replace(f" {KILLS} ", f" {HEALS} "), texts[1], texts[2]
+
+
+# What a reader notices → the texts (prompt, A, B; JSON of turns) with that turned round.
+TURNED = {
+    "who outdoes whom": _in_answers(r"\bThe (\w+) outdoes the (\w+)\.", r"The \2 outdoes the \1."),
+    "a plant is ruled out": _in_answers(r"\bNot the (\w+)\.", r"It is the \1."),
+    "asked is what kills": _other_question,
 }
 
 
-def kinds(battles: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Kind of reading → which battles need it and no other; and those that need none. Boolean, one for each battle."""
-    texts = pd.DataFrame({"prompt": battles["prompt"], "responses": battles["response_a"] + battles["response_b"]})
-    needs = {kind: texts[column].str.contains(form).to_numpy() for kind, (column, form) in KINDS.items()}
-    number = np.sum([*needs.values()], axis=0)
-    return {kind: need & (number == 1) for kind, need in needs.items()} | {"neither": number == 0}
+def reader(seed: int) -> Reader:
+    """The true vote probabilities of three texts, shape (3,), by one who knows the world and the taste of the seed."""
+    rng = np.random.default_rng(seed)
+    world, taste = World.draw(rng), draw_taste(rng)
+
+    def probabilities(texts: tuple[str, str, str]) -> np.ndarray:
+        prompt = read_prompt(json.loads(texts[0]))
+        a, b = (observe(json.loads(text), prompt, world, taste) for text in texts[1:])
+        return vote_probabilities(a, b, prompt.request)
+
+    return probabilities
 
 
-def accuracy(probabilities: np.ndarray, truth: np.ndarray) -> tuple[int, float]:
-    """How many battles have a clear better response, and the share of them in which it is favoured; both (n, 3)."""
-    clear = truth[:, :2].max(axis=1) >= CLEAR
-    favoured = probabilities[clear, 0] > probabilities[clear, 1]
-    return int(clear.sum()), float(np.mean(favoured == (truth[clear, 0] > truth[clear, 1])))
+def read_prompt(texts: list[str]) -> Prompt:
+    """What the turns of a prompt ask for."""
+    request = SHORT if "brief" in texts[-1] else LIST if "list" in texts[-1] else FREE
+    questions = (Question(KILLS if f" {KILLS} " in text else HEALS, text[: text.index("?") + 1]) for text in texts)
+    return Prompt(tuple(questions), request)
+
+
+def deciding(battles: pd.DataFrame, truth_of: Reader) -> dict[str, np.ndarray]:
+    """What a reader notices → the better response of each battle, 0 or 1; -1 where that does not decide."""
+    decided = {}
+    for what, turn in TURNED.items():
+        better = np.full(len(battles), -1)
+        for row, texts in enumerate(battles[list(TEXTS)].itertuples(index=False, name=None)):
+            if (turned := turn(texts)) != texts:
+                now, then = truth_of(texts)[:2], truth_of(turned)[:2]
+                if now.max() >= CLEAR and now.argmax() != then.argmax():
+                    better[row] = now.argmax()
+        decided[what] = better
+    return decided
 
 
 def main() -> None:
@@ -48,20 +82,14 @@ def main() -> None:
     parser.add_argument("--run", default="sample", help="a finished run of the embedded sample")
     paths = RunPaths(parser.parse_args().run)
     battles, folds = read_table(paths.train_battles), read_table(paths.folds)
-    truth = read_table(paths.truth).set_index(ID).loc[battles[ID], list(WINNERS)].to_numpy()
     models = [*read_json(paths.metrics, sealed=True)["bases"], STACK]
-    predicted = {name: read(paths.predictions(name), folds).probabilities for name in models}
-    print("share of clear battles in which the better response is favoured / share of the gap closed")
-    print(f"{'battles with':34}{'all':>6}{'clear':>7}", *(f"{name:>13}" for name in models))
-    for kind, needs in kinds(battles).items():
-        prior = np.broadcast_to(truth.mean(axis=0), truth.shape)[needs]
-        worst, best = (expected_log_loss(known, truth[needs]) for known in (prior, truth[needs]))
-        figures = []
-        for probabilities in predicted.values():
-            clear, right = accuracy(probabilities[needs], truth[needs])
-            closed = share_closed(expected_log_loss(probabilities[needs], truth[needs]), worst, best)
-            figures.append(f"{f'{right:.0%} / {closed:.0%}':>13}")
-        print(f"{kind:34}{needs.sum():6}{clear:7}", *figures)
+    favoured = {name: read(paths.predictions(name), folds).probabilities[:, :2].argmax(axis=1) for name in models}
+    seed = read_json(paths.stamp("sample"), sealed=True)["settings"]["seed"]
+    print(f"{'what decides':22}{'battles':>8}", *(f"{name:>8}" for name in models))
+    for what, better in deciding(battles, reader(seed)).items():
+        rows = better >= 0
+        shares = (f"{np.mean(one[rows] == better[rows]):8.0%}" for one in favoured.values())
+        print(f"{what:22}{rows.sum():8}", *shares)
 
 
 if __name__ == "__main__":
