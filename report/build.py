@@ -96,6 +96,7 @@ def _of_extras(inputs: Inputs, extras: Extras) -> dict[str, Any]:
             for one in extras.learning
         ],
         "splits": extras.splits,
+        "reached": {name: one._asdict() for name, one in extras.reached.items()},
         "drift": None
         if drift is None
         else {"auc": drift.auc, "chance": drift.chance, "columns": drift.columns.to_dict("records")},

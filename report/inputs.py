@@ -17,6 +17,7 @@ from features.drift import Drift
 from oof import table
 from oof.learning_curve import LearningCurve
 from oof.table import STACK, Predictions
+from report.gap import Reached
 
 CURVE = ("step", "loss", "valid_log_loss")
 PRIOR = "prior"
@@ -77,7 +78,8 @@ class Extras:
     rows: of the table that a run of predictions made elsewhere is of. made: date and time. facts: (name, value) of the
     run, its files and its machine. settings: section → its resolved settings. squared: bases that are trained on
     squared errors. dots: base → battles at most behind a dot of its curve. splits: the `seeds` of several splits, and
-    the figures of `report.splits.spread` as `models`.
+    the figures of `report.splits.spread` as `models`. reached: of the embedded sample, whose truth is known, model →
+    what it reaches on the test battles.
     """
 
     rows: int = 0
@@ -90,6 +92,7 @@ class Extras:
     studies: Sequence[StudyTrials] = ()
     learning: Sequence[Learning] = ()
     splits: Mapping[str, Any] | None = None
+    reached: Mapping[str, Reached] = field(default_factory=dict)
     drift: Drift | None = None
     test_battles: int = 0
     with_texts: bool = True

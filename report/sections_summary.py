@@ -41,10 +41,19 @@ def summary(inputs: Inputs, findings: Findings, extras: Extras, alerts: list[str
         Card("voted battles", f"{max(findings.battles, extras.rows):,}", f"{findings.scored:,} of them scored"),
     ]
     notes = [Words(_TWO_CLASSES, "note")] if findings.classes == 2 else []
+    if extras.reached:
+        closed = {"the submission": extras.reached[STACK].share}
+        closed |= {name: extras.reached[name].share for name in findings.bases}
+        told = ", ".join(f"{name} {percent(share)}" for name, share in closed.items())
+        notes.append(Words(f"{_TRUTH} {told}.", "note"))
     return [Words(lead), Cards(cards), *notes, *(Words(text, "warning") for text in alerts)]
 
 
 _TWO_CLASSES = (
     "No battle of this run can be a tie: there are two classes, the probability of a tie is 0 everywhere, and log "
     "loss is that of A against B, 0.6931 for one half each."
+)
+_TRUTH = (
+    "The true vote probabilities of the embedded sample are known. Of the gap between the vote frequencies and the "
+    "best possible log loss on its test battles this much is closed, expected under that truth:"
 )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from battles.paths import RunPaths
 from battles.progress import Progress
+from battles.schema import labels
 from report.browser import choose
 from report.build import build
 from report.inputs import Extras, read
@@ -44,6 +45,7 @@ def main() -> None:
             studies=studies,
             learning=curves,
             splits=report_extras.splits(paths, inputs.scores),
+            reached=report_extras.of_the_truth(paths, names, labels(inputs.battles)),
             drift=drift,
             test_battles=test_battles,
             with_texts=stamp(run, "report")["texts"],

@@ -10,7 +10,7 @@ import numpy as np
 
 from battles.files import read_json, read_metadata, read_table
 from battles.paths import RunPaths
-from battles.schema import labels
+from battles.schema import ID, WINNERS, labels
 from features.drift import Drift, drift
 from models.stacking import inputs as stack_inputs
 from models.stacking import journal, serialization
@@ -19,10 +19,12 @@ from models.stacking.inputs import TrainingInputs
 from models.stacking.settings import STACK
 from models.stacking.study_trials import read_trials
 from oof.probabilities import softmax
+from oof.table import read_test
+from report.gap import Reached, reached
 from report.inputs import Explanation, Inputs, StudyTrials
 from stages.common import stamp
 from stages.config import STAGES
-from stages.run_tables import TOLERANCE, has_ties, nested_rows
+from stages.run_tables import TOLERANCE, has_ties, has_truth, nested_rows
 
 # Battles drawn at random that stand for all in what the stacker's inputs contribute: trees take long to explain.
 SAMPLED = 500
@@ -98,6 +100,21 @@ def test_drift(paths: RunPaths) -> tuple[Drift | None, int]:
         return None, 0
     train, test = (read_table(path) for path in tables)
     return drift(train, test), len(test)
+
+
+def of_the_truth(paths: RunPaths, names: list[str], votes: np.ndarray) -> dict[str, Reached]:
+    """What each model reaches on the test battles of the embedded sample; empty for other runs, and without a truth.
+
+    `votes` (n,) of the training battles give the prior.
+    """
+    tables = {name: paths.test_predictions(name) for name in (*names, STACK)}
+    if not has_truth(paths.name) or not all(path.exists() for path in tables.values()):
+        return {}
+    ids = read_table(paths.test_battles, columns=[ID])[ID].tolist()
+    predictions = {name: read_test(path, ids).probabilities for name, path in tables.items()}
+    truth = read_table(paths.truth).set_index(ID).loc[ids][list(WINNERS)].to_numpy()
+    shares = np.bincount(votes, minlength=3) / len(votes)
+    return reached(predictions, truth, shares)
 
 
 def facts(run: str, metadata: Mapping[str, Any]) -> list[tuple[str, str]]:

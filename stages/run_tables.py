@@ -41,6 +41,13 @@ def has_ties(run: str) -> bool:
     return bool(read_metadata(RunPaths(run).folds).get("ties", True))
 
 
+def has_truth(run: str) -> bool:
+    """Whether the true vote probabilities of the run's test battles are known, as those of the embedded sample are."""
+    train, test = stamp(run, "inputs")["train"], stamp(run, "test")["test"]
+    own = [source is not None and source["sha256"] is None for source in (train, test)]
+    return all(own)
+
+
 def possible(run: str, variants: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A base's probabilities (…, 3), by variant, with nothing for a tie where there is none."""
     return dict(variants) if has_ties(run) else {name: without_ties(values) for name, values in variants.items()}

@@ -1,5 +1,6 @@
 """Checks and writes `submission/<run>/submission.csv` and `manifest.json`, and prints how good it should be."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from battles.schema import ID, WINNERS, labels
 from models.stacking.settings import STACK
 from oof.table import read as read_oof
 from oof.table import read_test
-from report.gap import expected_log_loss, share_closed
+from report.gap import Reached, reached
 from report.stack_metrics import wrap
 from stages.common import code_version, guarded, library_versions, run_argument, stamp
 from stages.config import STAGES
-from stages.run_tables import check_origin, read_figures, read_split
+from stages.run_tables import check_origin, has_truth, read_figures, read_split
 from submission.manifest import manifest
 from submission.table import build, read, write
 
@@ -35,7 +36,7 @@ def main() -> None:
     about, files = _about(paths, metrics), _artefacts(paths, names, stamp(run, "run")["clean"])
     params = {name: stamp(run, name) for name in (*STAGES, *names)}
     truth = shares = None
-    if about["inputs"]["train"]["sha256"] is None:  # the embedded sample
+    if has_truth(run):
         truth = read_table(paths.truth).set_index(ID).loc[ids][list(WINNERS)].to_numpy()
         shares = np.bincount(labels(battles), minlength=3)
 
@@ -44,7 +45,8 @@ def main() -> None:
     written = read(path)
     write_json(paths.manifest, manifest(path, len(ids), files, params, about), sealed=True)
     if truth is not None and shares is not None:
-        _print_gap(bases | {"submission": written[list(WINNERS)].to_numpy()}, truth, shares / shares.sum())
+        submitted = {"submission": written[list(WINNERS)].to_numpy()}
+        _print_gap(reached(bases | submitted, truth, shares / shares.sum()))
     print(f"submission: {path} holds {len(ids):,} rows; nested log loss {about['nested_log_loss']:.4f}")
     for line in wrap(
         f"next: upload {path}; `make report RUN={run}` shows why and where the models fail; `make verify RUN={run}` "
@@ -74,18 +76,10 @@ def _about(paths: RunPaths, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print_gap(predictions: dict[str, np.ndarray], expected: np.ndarray, shares: np.ndarray) -> None:
-    """The sample's truth is known: what each model reaches of it, over the test battles' true probabilities."""
-    prior = expected_log_loss(np.broadcast_to(shares, expected.shape), expected)
-    optimal = expected_log_loss(expected, expected)
+def _print_gap(models: Mapping[str, Reached]) -> None:
     print("\nlog loss on the sample's test battles, expected under their true vote probabilities:")
-    for name, values in {
-        "prior": np.broadcast_to(shares, expected.shape),
-        **predictions,
-        "Bayes-optimal": expected,
-    }.items():
-        loss = expected_log_loss(values, expected)
-        print(f"  {name:<14}{loss:.4f}  {100 * share_closed(loss, prior, optimal):3.0f} % of the gap closed")
+    for name, (loss, share) in models.items():
+        print(f"  {name:<14}{loss:.4f}  {100 * share:3.0f} % of the gap closed")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ import pandas as pd
 import pytest
 
 from battles.files import read_metadata, read_table
+from battles.paths import RunPaths
+from battles.schema import labels
 from oof import table
+from stages.report_extras import of_the_truth
 from submission.predict import Predictor, limited_threads
 from tests.project import Project, copy_project
 
@@ -73,6 +76,13 @@ def test_the_run_says_how_good_everything_is(project: Project, said: str) -> Non
     figures = {line.split()[0]: float(line.split()[1]) for line in gap.splitlines()[1:] if "% of the gap" in line}
     assert figures["Bayes-optimal"] < min(figures[name] for name in (*BASES, "submission", "prior"))
     assert set(figures) == {"prior", *BASES, "submission", "Bayes-optimal"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        votes = labels(read_table("battles/sample/train.parquet"))
+        reported = of_the_truth(RunPaths("sample"), list(BASES), votes)
+    assert {name: round(reported[name].loss, 4) for name in BASES} == {name: figures[name] for name in BASES}
+    # The file's probabilities are rounded.
+    assert reported["stack"].loss == pytest.approx(figures["submission"], abs=1e-4)
     metrics = json.loads((project.folder / "oof/sample/metrics.json").read_text())
     assert {"log_loss", "accuracy", "macro_f1", "seconds"} <= metrics["bases"]["tfidf"].keys()
 

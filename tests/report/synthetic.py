@@ -15,6 +15,7 @@ from oof import table
 from oof.learning_curve import SHARES, LearningCurve
 from oof.table import STACK
 from report.browser import choose
+from report.gap import reached
 from report.inputs import Explanation, Extras, Inputs, Learning, StudyTrials
 from report.scores import score
 from report.splits import spread
@@ -136,6 +137,11 @@ def everything(inputs: Inputs, with_texts: bool = True) -> Extras:
         studies=[StudyTrials("residual booster, all battles [6a1c775a]", trials, {"num_leaves": 0.7})],
         learning=[learning(len(inputs.battles))],
         splits=over_splits(len(inputs.battles)),
+        reached=reached(
+            {STACK: np.tile([0.5, 0.3, 0.2], (4, 1)), **dict.fromkeys(inputs.bases, np.tile([0.4, 0.3, 0.3], (4, 1)))},
+            np.tile([0.6, 0.3, 0.1], (4, 1)),
+            np.full(3, 1 / 3),
+        ),
         drift=Drift(0.8, 0.02, columns),
         test_battles=70,
         with_texts=with_texts,

@@ -75,6 +75,13 @@ def _words(folder: Path) -> str:
     return " ".join(Page((folder / "index.html").read_text(encoding="utf-8")).words)
 
 
+def test_what_is_closed_of_the_gap_to_a_known_truth_stands_above_all_sections(written: Path) -> None:
+    closed = json.loads((written / "metrics.json").read_text())["reached"]
+    told = f"this much is closed, expected under that truth: the submission {closed['stack']['share']:.1%}"
+    assert told in _words(written)
+    assert closed["Bayes-optimal"]["share"] == 1.0
+
+
 def test_the_page_stands_alone_with_every_section_and_figure(written: Path) -> None:
     page = Page((written / "index.html").read_text(encoding="utf-8"))
     assert page.anchors == [

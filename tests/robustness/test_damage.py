@@ -210,9 +210,11 @@ def test_verify_sees_figures_and_rows_that_do_not_follow_from_the_files(
     place = folder / "submission" / RUN / "manifest.json"
     manifest = read_json(place, sealed=True)
     submission = folder / "submission" / RUN / "submission.csv"
-    first = submission.read_text().splitlines()[1]
-    identity, a, b, tie = first.split(",")
-    submission.write_text(submission.read_text().replace(first, f"{identity},{b},{a},{tie}"))
+    rows = [line.split(",") for line in submission.read_text().splitlines()]
+    changed = next(at for at, (_, a, _, tie) in enumerate(rows) if at and a != tie)
+    identity, a, b, tie = rows[changed]
+    rows[changed] = [identity, tie, b, a]
+    submission.write_text("".join(f"{','.join(row)}\n" for row in rows))
     metrics = read_json(folder / "oof" / RUN / "metrics.json", sealed=True)
     metrics["candidates"]["stack"]["log_loss"] -= 0.01
     write_json(folder / "oof" / RUN / "metrics.json", metrics, sealed=True)
@@ -224,7 +226,7 @@ def test_verify_sees_figures_and_rows_that_do_not_follow_from_the_files(
     said = check_refusal(outcome, "3 of ")
     for name in ("holds the stack's test table", "the saved stacker predicts", "the nested log loss follows"):
         assert name in said
-    assert f"row 1 is '{identity}," in outcome.out
+    assert f"row {changed} is '{identity}," in outcome.out
     assert "its out-of-fold rows give" in outcome.out
 
 

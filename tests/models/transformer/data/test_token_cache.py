@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def test_interleaved_turns_are_read_back(checkpoints: dict[str, Path], tmp_path:
     short = {"prompt": "Q", "first": "A", "second": "B", "end": "?", "turns": "interleaved"}
     base = settings(checkpoints["llama"], template=short, truncation="proportional")
     two = battles().assign(
-        **{name: [f'["{n}", {cell[1:-1]}]' for n, cell in enumerate(battles()[name])] for name in TEXTS}
+        **{name: [json.dumps([str(n), *json.loads(cell)]) for n, cell in enumerate(battles()[name])] for name in TEXTS}
     )
     expected = encode(load_tokenizer(base), two, base)
     assert expected.turns is not None

@@ -25,7 +25,10 @@ from tests.models.transformer.engine.test_training import Fold  # noqa: E402
 # With 59 battles a step the second one of 60 has a single battle: one of two processes has none.
 CASES: dict[str, dict[str, Any]] = {
     "roberta": {"batch_size": 8, "tokens_per_batch": 256, "learning_rate": 1e-3},
-    "llama": {"batch_size": 8, "tokens_per_batch": 256, "quantization": "nf4", "batching": "packed"},
+    "llama": {
+        **{"batch_size": 8, "tokens_per_batch": 256, "learning_rate": 1e-3},
+        **{"quantization": "nf4", "batching": "packed"},
+    },
     "gemma2": {"batch_size": 59, "learning_rate": 1e-3, "gradient_checkpointing": True},
     "names": {"batch_size": 59, "learning_rate": 1e-3, "head": "mlp", "names_weight": 0.5},
 }
