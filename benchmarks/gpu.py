@@ -4,10 +4,12 @@
     python -m benchmarks.gpu --only llama-3-8b                      one base; those that the file has already are kept
     python -m benchmarks.gpu --tiny                                 the same code on tiny models, on any device
 
-Gemma 2 9B and Llama 3 8B with LoRA, and RoBERTa base, with random weights (`benchmarks.random_weights`) and random
-tokens: neither changes how long a step takes. Battles have the lengths of a CSV (at 4 characters a token), or drawn
-ones of the same distribution. Model FLOP/s count 2 operations a parameter and token forward, and what training adds
-without checkpointing's second forward pass; their share is of a large bf16 matrix product measured in the same run.
+Gemma 2 9B and Llama 3 8B as profile `full` trains them, and RoBERTa base, with random weights
+(`benchmarks.random_weights`) and random tokens: neither changes how long a step takes. Battles have the lengths of a
+CSV (at 4 characters a token), or drawn ones of the same distribution. The stock model gets as many rows as an optimizer
+step has, or half as many as often as they do not fit; it checkpoints where one row does not. Model FLOP/s count 2
+operations a parameter and token forward, and what training adds without checkpointing's second forward pass. Their
+share is of a large bf16 matrix product measured in the same run.
 """
 
 import argparse
@@ -39,35 +41,32 @@ from models.transformer.library_warnings import quiet
 from models.transformer.planning import memory, throughput
 from models.transformer.planning.plan import token_counts
 from models.transformer.planning.preflight import resolve
-from models.transformer.settings import Lora, Transformer
+from models.transformer.settings import Transformer
 from stages.common import code_version, library_versions
+from stages.config import load
 
 # Mean and standard deviation of the logarithm of a battle's tokens, at 4 characters a token: characters of prompt and
 # both responses have 7.58 and 1.02 in 1,488 of the competition's rows (first 1,000 and last 500 of its train.csv).
 LOG_MEAN, LOG_DEVIATION = 7.58 - np.log(4), 1.02
 LONG, SEED = 2048, 11
+PARAMS = Path(__file__).parent.parent / "params.yaml"
 
 
 def bases(tiny: bool) -> dict[str, Transformer]:
-    """What is measured: the settings of profile full, and NF4 at the longest battle with one battle a micro-batch."""
+    """What is measured: the settings of profile `full`, and NF4 at the longest battle with one battle a micro-batch."""
+    sections = load(PARAMS, "full", "benchmark")
     longest = 96 if tiny else LONG
-    lora: dict[str, Any] = {
-        "lora": Lora(),
-        "gradient_checkpointing": True,
-        "max_length": longest,
-        "tokens_per_batch": 8 * longest,
-    }
-    nf4 = lora | {"quantization": "nf4", "tokens_per_batch": longest, "batch_size": 1}
-    short: dict[str, Any] = {
-        "max_length": longest if tiny else 512,
-        "learning_rate": 2e-5,
-        "tokens_per_batch": 8 * longest,
-    }
-    values = {"gemma-2-9b": lora, "llama-3-8b": lora, "roberta-base": short, "gemma-2-9b nf4": nf4}
-    return {
-        name: Transformer.model_validate({"backbone": name, "epochs": 1, "seed": SEED, **value})
-        for name, value in values.items()
-    }
+    weights = {"epochs": 1, "seed": SEED, "max_length": longest, "predict_max_length": None, "head_from": None}
+    if tiny:
+        weights["tokens_per_batch"] = 8 * longest
+    found = {}
+    for name, section in {"gemma-2-9b": "gemma2", "llama-3-8b": "llama", "roberta-base": "roberta"}.items():
+        shorter = {"max_length": min(longest, 512)} if section == "roberta" else {"quantization": "none"}
+        settings = sections[section]
+        assert isinstance(settings, Transformer)
+        found[name] = settings.model_copy(update={"backbone": name} | weights | shorter)
+    nf4 = {"quantization": "nf4", "tokens_per_batch": longest, "batch_size": 1, "gradient_checkpointing": True}
+    return found | {"gemma-2-9b nf4": found["gemma-2-9b"].model_copy(update=nf4)}
 
 
 def random_battles(lengths: np.ndarray, vocabulary: int) -> Encoded:
@@ -131,8 +130,7 @@ def measure(
     if not longest_only:
         stock_attention(model)
         for what, rows, trains in (("stock prediction", encoded, False), ("stock training", some, True)):
-            work = partial(stock, model, rows, settings, dtype, trains)
-            yield what, timed(work, model, rows, factor if trains else 1.0, device)
+            yield what, timed_stock(model, rows, settings, dtype, trains, factor if trains else 1.0, device)
     # What `make plan` says of these battles, from the base's own layers, which it times.
     yield "planned", 1 / throughput.timed_pace(settings, config, model, some.lengths, device).learn
 
@@ -143,14 +141,36 @@ def stock_attention(model: Model) -> None:
     bare.set_attn_implementation("sdpa" if getattr(type(bare), "_supports_sdpa", False) else "eager")
 
 
-def stock(model: Any, encoded: Encoded, settings: Transformer, dtype: torch.dtype, training: bool) -> None:
+def timed_stock(
+    model: Model,
+    encoded: Encoded,
+    settings: Transformer,
+    dtype: torch.dtype,
+    training: bool,
+    factor: float,
+    device: torch.device,
+) -> dict[str, Any]:
+    """`timed` of the stock model in the largest batches that fit; how many rows, and whether it checkpoints."""
+    found: dict[str, Any] = {}
+    for checkpointed in (settings.gradient_checkpointing, True) if training else (False,):
+        if checkpointed:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        rows = settings.batch_size
+        while rows:
+            work = partial(stock, model, encoded, rows, dtype, training)
+            found = timed(work, model, encoded, factor, device) | {"rows": rows, "checkpointed": checkpointed}
+            if "failed" not in found:
+                return found
+            rows //= 2
+    return found
+
+
+def stock(model: Any, encoded: Encoded, rows: int, dtype: torch.dtype, training: bool) -> None:
     """One pass in length-sorted padded batches as written by hand: the model's own forward, an AdamW step a batch."""
     device = next(model.parameters()).device
     model.train(training)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5) if training else None
     order = np.argsort(-encoded.lengths, kind="stable")
-    rows = max(1, settings.tokens_per_batch // settings.max_length)
-    rows = min(rows, settings.batch_size) if training else rows  # no fewer steps than ours
     for begin in range(0, len(order), rows):
         sequences = [torch.from_numpy(encoded.sequence(int(row), False)).long() for row in order[begin : begin + rows]]
         ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=PAD).to(device)
@@ -169,6 +189,7 @@ def timed(
 ) -> dict[str, Any]:
     """Rates of the second of two runs and its peak memory, and what the first took, which compiles; or that the memory
     ran out."""
+    failed = False
     try:
         began = time.perf_counter()
         work()
@@ -181,6 +202,11 @@ def timed(
         synchronise(device)
         seconds = time.perf_counter() - began
     except torch.OutOfMemoryError:
+        failed = True
+    if failed:  # outside of the except block, which keeps what the attempt left
+        model.zero_grad()
+        gc.collect()
+        torch.cuda.empty_cache()
         return {"failed": "out of memory"}
     tokens = float(encoded.lengths.sum())
     flops = factor * throughput.forward_flops(model, tokens, float(np.square(encoded.lengths, dtype=np.float64).sum()))
