@@ -128,15 +128,18 @@ def measure(
             model.unmerge_adapter()
     yield "training", timed(training, model, some, factor, device)
     if not longest_only:
-        stock_attention(model)
-        for what, rows, trains in (("stock prediction", encoded, False), ("stock training", some, True)):
-            yield what, timed_stock(model, rows, settings, dtype, trains, factor if trains else 1.0, device)
+        make_stock(model)
+        for what, trains in (("stock prediction", False), ("stock training", True)):
+            yield what, timed_stock(model, some, settings, dtype, trains, factor if trains else 1.0, device)
     # What `make plan` says of these battles, from the base's own layers, which it times.
     yield "planned", 1 / throughput.timed_pace(settings, config, model, some.lengths, device).learn
 
 
-def stock_attention(model: Model) -> None:
-    """Sets the attention that transformers takes where none is named: sdpa where the architecture has it, or eager."""
+def make_stock(model: Model) -> None:
+    """Gives a model the forward passes of transformers and PEFT, and the attention that transformers takes where none
+    is named: sdpa where the architecture has it, or eager."""
+    for module in model.modules():
+        module.__dict__.pop("forward", None)
     bare = model.get_base_model() if isinstance(model, PeftModel) else model
     bare.set_attn_implementation("sdpa" if getattr(type(bare), "_supports_sdpa", False) else "eager")
 

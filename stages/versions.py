@@ -18,7 +18,7 @@ VERSIONS = {
     "prepare": 1,
     "features": 2,
     "tiny": 4,
-    "transformer": 2,
+    "transformer": 3,
     "tfidf": 2,
     "stack": 6,
 }

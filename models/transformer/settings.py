@@ -51,6 +51,11 @@ class Transformer(Growing):
         description="the cap on Gemma 2's attention logits; none: without it, to have sdpa where flex cannot be, "
         "but not as the backbone was trained",
     )
+    kernels: Literal["auto", "fused", "stock"] = Field(
+        "auto",
+        description="norms, gates and rotary embeddings of decoders: one kernel each (fused), or those of transformers "
+        "(stock); auto: fused on GPUs",
+    )
     lora: Lora | None = Field(None, description="low-rank adapters; none: all weights are trained")
     frozen_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(
         0, description="lowest layers that are not trained (and, without lora, the embeddings below them)"
@@ -131,7 +136,7 @@ class Transformer(Growing):
     )
     seed: Seed = Field(11, description="seed of head, order of battles and dropout; fold k adds k")
 
-    LATER = frozenset({"softcapping", "head", "head_dropout", "names_weight"})
+    LATER = frozenset({"softcapping", "head", "head_dropout", "names_weight", "kernels"})
 
     @property
     def extra_files(self) -> list[ExtraFile]:

@@ -87,6 +87,6 @@ def test_the_rival_takes_the_attention_that_transformers_would() -> None:
     for name, config in configurations(tiny=True).items():
         settings = resolve(gpu.bases(tiny=True)[name], device_spec(CPU), config)
         model = make(settings, config, CPU)
-        gpu.stock_attention(model)
+        gpu.make_stock(model)
         found[name] = model.config._attn_implementation
     assert found == {"gemma-2-9b": "eager", "llama-3-8b": "sdpa", "roberta-base": "sdpa"}

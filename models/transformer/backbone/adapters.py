@@ -1,16 +1,18 @@
-"""Which weights of a backbone are trained: all, or LoRA adapters and the head; frozen layers; checkpointing.
+"""Which weights of a backbone are trained, and how: all, or LoRA adapters and the head; frozen layers; checkpointing.
 
 Nothing here reads a weight, so it works on a model without weights (`backbone.meta_device`) just as on a loaded one.
 """
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear, LoraLayer
 from transformers import PreTrainedModel
 
 from battles.errors import BadInput
+from models.transformer.backbone.fused import fuse
 from models.transformer.backbone.precision import quantised_layers
 from models.transformer.settings import Transformer
 
@@ -23,6 +25,8 @@ def adapt(model: PreTrainedModel, settings: Transformer) -> Model:
     Settings must be resolved (`planning.preflight`). Raises BadInput for target modules that match nothing and for more
     frozen layers than the model can spare.
     """
+    if settings.kernels == "fused":
+        fuse(model)
     layers = _layers(model, settings)
     adapted: Model = model
     if settings.lora is not None:
@@ -133,7 +137,25 @@ def _with_lora(model: PreTrainedModel, settings: Transformer, layers: int) -> Pe
             # Autocast computes their products in 16 bits: PEFT's cast of the inputs to fp32 would be undone there, and
             # autograd would keep it.
             module.cast_input_dtype_enabled = settings.dtype == "float32"
+        if type(module) is Linear and type(module.base_layer) is torch.nn.Linear and not settings.lora.dora:
+            module.forward = partial(_add_in_product, module)
     return adapted
+
+
+def _add_in_product(layer: Any, rows: torch.Tensor) -> torch.Tensor:
+    """A linear layer and its adapter: PEFT's own forward, with the sum made by the adapter's second product.
+
+    PEFT scales and adds in steps of their own, which read and write the layer's whole output.
+    """
+    if layer.merged:
+        merged: torch.Tensor = layer.base_layer(rows)
+        return merged
+    (name,) = layer.active_adapters
+    flat = rows.flatten(0, -2)
+    out: torch.Tensor = layer.base_layer(flat)
+    narrow = layer.lora_A[name](layer.lora_dropout[name](flat)) * layer.scaling[name]
+    out.addmm_(narrow.to(out.dtype), layer.lora_B[name].weight.to(out.dtype).t())
+    return out.unflatten(0, rows.shape[:-1])
 
 
 def _matches_nothing(settings: Transformer, lacking: list[str], names: list[str]) -> BadInput:

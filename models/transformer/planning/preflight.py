@@ -18,7 +18,7 @@ SMALL = 512
 
 
 def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Transformer:
-    """The settings with dtype, attention and quantization as this device will run them. No weights are read.
+    """The settings with dtype, attention, quantization and kernels as this device will run them. No weights are read.
 
     The model is built from its configuration (read here unless given) on the meta device, so that unknown target
     modules, too many frozen layers, a length over the positions, packs of an architecture that may mix them up, and
@@ -34,6 +34,7 @@ def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Tran
             "dtype": choose_dtype(settings, spec, config.hidden_size),
             "attention": attention.choose(settings, config, spec),
             "quantization": "none" if settings.quantization == "auto" else settings.quantization,
+            "kernels": _choose_kernels(settings, spec, config),
         }
     )
     if chosen.attention == "flash_attention_2" and chosen.dtype == "float32":
@@ -48,6 +49,13 @@ def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Tran
             check_quantization(narrow, model, spec)
             return narrow
     return chosen
+
+
+def _choose_kernels(settings: Transformer, spec: DeviceSpec, config: Any) -> str:
+    """As set, or for `auto` fused on cards, for backbones of which a step takes longer than kernels to compile."""
+    if settings.kernels != "auto":
+        return settings.kernels
+    return "fused" if spec.kind == "cuda" and config.hidden_size >= SMALL else "stock"
 
 
 def resolve_for_training(settings: Transformer, on: torch.device) -> Transformer:
