@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from models.transformer.planning.cards import OF_PEAK
 from models.transformer.planning.plan import Machine, Plan
-from models.transformer.planning.throughput import SHARE
+from models.transformer.planning.throughput import LEARNING, READING
 
 WIDEST = 30  # characters of a column: backbones are cut on the left
 MEASURED = "time: some of a base's own layers are timed here, with random weights"
 FROM_DATA_SHEET = f"""\
-time: at {SHARE} of {OF_PEAK} of the rate on the card's data sheet; int8 and nf4 take longer, and cards held to 70 W
-  (T4, L4) do not keep their rate up. A measured figure: python -m benchmarks.gpu on the card itself"""
+time: training at {LEARNING} and predicting at {READING} of {{of_peak}} of the rate on the card's data sheet, as seen on
+  an H100 (of a T4, on T4s); int8 and nf4 take longer, and an L4, held to 72 W, may not keep its rate up. A measured
+  figure: python -m benchmarks.gpu on the card itself"""
 COUNTED = """\
   without loading and compiling, without the curve's held-out battles
 memory: at max_length tokens a row; each of several processes takes it
@@ -37,7 +37,8 @@ def describe_plans(plans: Mapping[str, Plan], machine: Machine) -> str:
         return ""
     table = pd.DataFrame({name: _column(plan) for name, plan in plans.items()}).to_string()
     notes = [line for name, plan in plans.items() for line in _notes(name, plan, machine.spec.usable)]
-    return "\n".join([table, "", *notes, FROM_DATA_SHEET if machine.card is not None else MEASURED, COUNTED])
+    times = MEASURED if machine.card is None else FROM_DATA_SHEET.format(of_peak=machine.card.of_peak)
+    return "\n".join([table, "", *notes, times, COUNTED])
 
 
 def _column(plan: Plan) -> dict[str, str]:

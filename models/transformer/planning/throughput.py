@@ -17,13 +17,13 @@ from models.transformer.backbone.adapters import Model, adapt
 from models.transformer.backbone.packing import pack_padding_multiple
 from models.transformer.backbone.precision import DTYPES, HEADS, quantise, quantised_layers
 from models.transformer.data.batching import batches, computed_tokens
-from models.transformer.planning.cards import OF_PEAK, Card
+from models.transformer.planning.cards import Card
 from models.transformer.settings import Transformer
 
-# The share of a matrix product's rate that training reaches: the rest goes to norms, softmax, adapters, the optimizer
-# and launches. Well-run training of large models reports 0.4 to 0.5 of a card's peak (Chowdhery et al. 2022,
-# arXiv:2204.02311, table 3).
-SHARE = 0.45
+# The shares of a matrix product's rate that training and reading reach: the rest goes to attention, adapters, the
+# optimizer and launches. An H100 reached 0.51 and 0.85 with Llama 3 8B, 0.32 and 0.76 with Gemma 2 9B
+# (benchmarks/results/nvidia-h100-80gb-hbm3.json).
+LEARNING, READING = 0.45, 0.75
 # What is timed: layers, operations of the largest micro-batch on a CPU, seconds of repetitions, and the least of them.
 LAYERS, MOST, SECONDS, LEAST = 2, 2e11, 1.0, 3
 VOCABULARY = 256  # the embedding only looks rows up
@@ -71,9 +71,9 @@ def timed_pace(settings: Transformer, config: Any, model: Model, counts: np.ndar
 
 def computed_pace(settings: Transformer, config: Any, model: Model, counts: np.ndarray, card: Card) -> Pace:
     """The pace on a card that is not here: its operations over a share of what the data sheet promises."""
-    rate = SHARE * OF_PEAK * (card.rate_fp32 if settings.dtype == "float32" else card.rate)
-    read = _battle_flops(model, counts) / rate
-    return Pace(read * training_factor(settings, config.num_hidden_layers), read, rate)
+    rate = card.of_peak * (card.rate_fp32 if settings.dtype == "float32" else card.rate)
+    once, factor = _battle_flops(model, counts), training_factor(settings, config.num_hidden_layers)
+    return Pace(factor * once / (LEARNING * rate), once / (READING * rate), LEARNING * rate)
 
 
 def _battle_flops(model: Model, counts: np.ndarray) -> float:

@@ -11,9 +11,9 @@ from battles.errors import BadInput
 from models.transformer.backbone import meta_device
 from models.transformer.backbone.device import USABLE
 from models.transformer.planning import plan, suggestions
-from models.transformer.planning.cards import CARDS, OF_PEAK, read_card, read_hours
+from models.transformer.planning.cards import CARDS, OF_PEAK, OF_PEAK_T4, read_card, read_hours
 from models.transformer.planning.preflight import resolve
-from models.transformer.planning.throughput import SHARE, computed_pace, forward_flops
+from models.transformer.planning.throughput import LEARNING, READING, computed_pace, forward_flops
 from models.transformer.settings import Lora, Transformer
 from tests.models.transformer.checkpoints import battles
 from tests.models.transformer.configs import GEMMA_2_9B
@@ -74,7 +74,7 @@ def test_a_plan_says_what_fits_what_does_and_how_long_it_takes(monkeypatch: pyte
     assert one.fits
     assert one.seconds == pytest.approx(2 * two.seconds)
     faster = plan.make(mended, SOURCE, battles(), ROWS, _machine("h100", 2.8e9))
-    assert one.seconds / faster.seconds == pytest.approx(989 / 65)
+    assert one.seconds / faster.seconds == pytest.approx(989 * OF_PEAK / (65 * OF_PEAK_T4))
 
 
 def test_the_pace_is_the_data_sheet_s_rate_less_what_is_lost() -> None:
@@ -83,9 +83,10 @@ def test_the_pace_is_the_data_sheet_s_rate_less_what_is_lost() -> None:
     model = meta_device.bare(base, GEMMA_2_9B)
     counts = torch.full((4,), 500).numpy()
     pace = computed_pace(base, GEMMA_2_9B, model, counts, card)
-    assert pace.flops == pytest.approx(SHARE * OF_PEAK * 312e12)
-    assert pace.read * pace.flops == pytest.approx(forward_flops(model, 500, 500**2))
-    assert pace.learn == pytest.approx(3 * pace.read)  # forward, again in the backward pass, and that
+    once = forward_flops(model, 500, 500**2)
+    assert pace.flops == pytest.approx(LEARNING * OF_PEAK * 312e12)
+    assert pace.read == pytest.approx(once / (READING * OF_PEAK * 312e12))
+    assert pace.learn == pytest.approx(3 * once / pace.flops)  # forward, again in the backward pass, and that
     wide = computed_pace(base.model_copy(update={"dtype": "float32"}), GEMMA_2_9B, model, counts, card)
     assert wide.read / pace.read == pytest.approx(312 / 19.5)
 
