@@ -18,7 +18,8 @@ case "$*" in
   *ensurepip*) exit {venv} ;;
   "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
   "-c import pip") exit {pip} ;;
-  "-m pip install --quiet --disable-pip-version-check "*) echo "pip ${{*:6}}" >> commands; [[ "$*" != *nowhere* ]] ;;
+  "-m pip install --quiet --disable-pip-version-check --no-compile "*)
+    echo "pip ${{*:7}}" >> commands; [[ "$*" != *nowhere* ]] ;;
   *importlib.metadata*) echo ".venv: {version}" ;;
   *) echo "not expected: $*" >&2; exit 1 ;;
 esac
