@@ -43,7 +43,8 @@ def fuse(model: nn.Module) -> None:
             module.forward = partial(_normalise, module)
         elif kind.__name__.endswith("MLP") and (name := _gate_name(module)) is not None:
             module.forward = partial(_feed_forward, module, name)
-        elif kind.__name__.endswith("Attention"):
+        # An attention that a decorator wraps does not show what it calls, and stays as it is.
+        elif kind.__name__.endswith("Attention") and ROTARY in kind.forward.__code__.co_names:
             module.forward = MethodType(_with_rotary(kind.forward), module)
 
 
@@ -54,7 +55,6 @@ def _gate_name(module: Any) -> str | None:
 
 def _with_rotary(forward: Any) -> FunctionType:
     """An attention's own forward, in which the modeling file's rotary function is `_rotate`."""
-    assert ROTARY in forward.__code__.co_names
     names = forward.__globals__ | {ROTARY: _rotate}
     own = FunctionType(forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__)
     own.__kwdefaults__ = forward.__kwdefaults__
