@@ -54,7 +54,7 @@ class Transformer(Growing):
     kernels: Literal["auto", "fused", "stock"] = Field(
         "auto",
         description="norms, gates and rotary embeddings of decoders: one kernel each (fused), or those of transformers "
-        "(stock); auto: fused on GPUs",
+        "(stock); auto: fused on GPUs whose machine has a C compiler",
     )
     lora: Lora | None = Field(None, description="low-rank adapters; none: all weights are trained")
     frozen_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(

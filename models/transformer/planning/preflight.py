@@ -52,10 +52,11 @@ def resolve(settings: Transformer, spec: DeviceSpec, config: Any = None) -> Tran
 
 
 def _choose_kernels(settings: Transformer, spec: DeviceSpec, config: Any) -> str:
-    """As set, or for `auto` fused on cards, for backbones of which a step takes longer than kernels to compile."""
+    """As set, or for `auto` fused on cards with a compiler, for backbones that take longer to train than to compile."""
     if settings.kernels != "auto":
         return settings.kernels
-    return "fused" if spec.kind == "cuda" and config.hidden_size >= SMALL else "stock"
+    compiles = spec.kind == "cuda" and spec.cannot_compile is None
+    return "fused" if compiles and config.hidden_size >= SMALL else "stock"
 
 
 def resolve_for_training(settings: Transformer, on: torch.device) -> Transformer:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,4 @@ def test_kernels_are_fused_where_they_are_set_to_be(checkpoints: dict[str, Path]
     assert resolve(auto, card, config).kernels == "stock"  # a tiny backbone: compiling takes longer than a step
     config.hidden_size = 1024
     assert resolve(auto, card, config).kernels == "fused"
+    assert resolve(auto, replace(card, cannot_compile="a C compiler"), config).kernels == "stock"
