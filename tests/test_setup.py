@@ -20,6 +20,7 @@ case "$*" in
   "-c import pip") exit {pip} ;;
   "-m pip install --quiet --disable-pip-version-check --no-compile "*)
     echo "pip ${{*:7}}" >> commands; [[ "$*" != *nowhere* ]] ;;
+  "-m compileall -qq -j 0 -x /(tests?|testing)/ .venv/lib") ;;
   *importlib.metadata*) echo ".venv: {version}" ;;
   *) echo "not expected: $*" >&2; exit 1 ;;
 esac
