@@ -29,6 +29,7 @@ from battles.files import read_json, write_json
 from battles.progress import Progress
 from battles.reading import read_battles
 from battles.schema import CLASSES
+from benchmarks import stock_model
 from benchmarks.random_weights import PAD, configurations, make
 from models.transformer.backbone.adapters import Model, merge
 from models.transformer.backbone.device import current_device, device_spec
@@ -128,21 +129,12 @@ def measure(
             model.unmerge_adapter()
     yield "training", timed(training, model, some, factor, device)
     if not longest_only:
-        make_stock(model)
+        stock_model.restore(model)
         # The same battles for both: the more there are, the less padding sorting them by length leaves.
         for what, rows, trains in (("stock prediction", encoded, False), ("stock training", some, True)):
             yield what, timed_stock(model, rows, settings, dtype, trains, factor if trains else 1.0, device)
     # What `make plan` says of these battles, from the base's own layers, which it times.
     yield "planned", 1 / throughput.timed_pace(settings, config, model, some.lengths, device).learn
-
-
-def make_stock(model: Model) -> None:
-    """Gives a model the forward passes of transformers and PEFT, and the attention that transformers takes where none
-    is named: sdpa where the architecture has it, or eager."""
-    for module in model.modules():
-        module.__dict__.pop("forward", None)
-    bare = model.get_base_model() if isinstance(model, PeftModel) else model
-    bare.set_attn_implementation("sdpa" if getattr(type(bare), "_supports_sdpa", False) else "eager")
 
 
 def timed_stock(
@@ -161,31 +153,12 @@ def timed_stock(
             model.gradient_checkpointing_enable({"use_reentrant": False})
         rows = settings.batch_size
         while rows:
-            work = partial(stock, model, encoded, rows, dtype, training)
+            work = partial(stock_model.run, model, encoded, rows, dtype, training)
             found = timed(work, model, encoded, factor, device) | {"rows": rows, "checkpointed": checkpointed}
             if "failed" not in found:
                 return found
             rows //= 2
     return found
-
-
-def stock(model: Any, encoded: Encoded, rows: int, dtype: torch.dtype, training: bool) -> None:
-    """One pass in length-sorted padded batches as written by hand: the model's own forward, an AdamW step a batch."""
-    device = next(model.parameters()).device
-    model.train(training)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5) if training else None
-    order = np.argsort(-encoded.lengths, kind="stable")
-    for begin in range(0, len(order), rows):
-        sequences = [torch.from_numpy(encoded.sequence(int(row), False)).long() for row in order[begin : begin + rows]]
-        ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=PAD).to(device)
-        with torch.set_grad_enabled(training), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(input_ids=ids, attention_mask=(ids != PAD).long()).logits.float()
-        if optimizer is None:
-            logits.cpu()
-            continue
-        torch.nn.functional.cross_entropy(logits, torch.full_like(logits, 1 / CLASSES)).backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 def timed(

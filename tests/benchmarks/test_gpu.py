@@ -7,7 +7,7 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 
-from benchmarks import gpu
+from benchmarks import gpu, stock_model
 from benchmarks.random_weights import configurations, make
 from models.transformer.backbone.device import device_spec
 from models.transformer.planning import memory
@@ -87,6 +87,6 @@ def test_the_rival_takes_the_attention_that_transformers_would() -> None:
     for name, config in configurations(tiny=True).items():
         settings = resolve(gpu.bases(tiny=True)[name], device_spec(CPU), config)
         model = make(settings, config, CPU)
-        gpu.make_stock(model)
+        stock_model.restore(model)
         found[name] = model.config._attn_implementation
     assert found == {"gemma-2-9b": "eager", "llama-3-8b": "sdpa", "roberta-base": "sdpa"}
