@@ -1,9 +1,12 @@
 import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     Gemma2Config,
     LlamaConfig,
@@ -14,6 +17,9 @@ from transformers import (
 )
 
 from models.transformer.backbone import fused
+from models.transformer.backbone.device import DeviceSpec
+from models.transformer.planning.preflight import resolve
+from tests.models.transformer.checkpoints import load, settings
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -136,3 +142,23 @@ def test_less_is_kept_for_the_backward_pass() -> None:
     stock = kept(model)
     fused.fuse(model)
     assert kept(model) < 0.8 * stock
+
+
+def test_kernels_are_fused_where_they_are_set_to_be(checkpoints: dict[str, Path]) -> None:
+    found, ids = {}, torch.arange(8, 24).reshape(1, 16)
+    for kernels in ("auto", "stock", "fused"):
+        model = load(settings(checkpoints["gemma2"], kernels=kernels), 1, 1, torch.device("cpu"))
+        replaced = {type(module).__name__ for module in model.modules() if "forward" in module.__dict__}
+        found[kernels] = (
+            {"Gemma2RMSNorm", "Gemma2MLP", "Gemma2Attention"} <= replaced,
+            model(input_ids=ids).logits,
+        )
+    assert [fused for fused, _ in found.values()] == [False, False, True]
+    torch.testing.assert_close(found["fused"][1], found["stock"][1], rtol=1e-5, atol=1e-6)
+    card = DeviceSpec("NVIDIA A100", "cuda", 40 * 2**30, (8, 0), 166_912)
+    config = AutoConfig.from_pretrained(checkpoints["gemma2"])
+    auto = settings(checkpoints["gemma2"])
+    assert resolve(auto, card, config).kernels == "stock"  # a tiny backbone: compiling takes longer than a step
+    config.hidden_size = 1024
+    assert resolve(auto, card, config).kernels == "fused"
+    assert resolve(auto, replace(card, cannot_compile="a C compiler"), config).kernels == "stock"

@@ -1,6 +1,5 @@
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from peft.tuners.lora import LoraLayer
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from battles.errors import BadInput
@@ -17,7 +15,7 @@ from models.transformer.backbone.attention import repeat_keys, repeats_keys
 from models.transformer.backbone.device import DeviceSpec, device_spec
 from models.transformer.backbone.pretrained import load_tokenizer
 from models.transformer.planning.preflight import resolve
-from models.transformer.settings import Lora, Transformer
+from models.transformer.settings import Transformer
 from tests.models.transformer.checkpoints import ARCHITECTURES, load, settings
 
 CPU = torch.device("cpu")
@@ -172,33 +170,6 @@ def test_weights_go_straight_to_the_card(checkpoints: dict[str, Path], monkeypat
     assert asked == [{"": 1}, None, {"": 1}, None]
 
 
-def test_adapters_take_their_inputs_as_they_are(checkpoints: dict[str, Path]) -> None:
-    """In 16 bits PEFT's cast to fp32 would be undone by autocast, and kept for the backward pass."""
-    model = _load(settings(checkpoints["llama"], dtype="bfloat16", lora=Lora(rank=4, dropout=0.0))).train()
-    kept: list[torch.dtype] = []
-    for module in model.modules():
-        if isinstance(module, LoraLayer):
-            for adapter in module.lora_A.values():
-                adapter.register_forward_pre_hook(lambda _, given: kept.append(given[0].dtype))
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if "lora_B" in key:
-                parameter.normal_(std=0.1)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = model(input_ids=IDS).logits
-        assert set(kept) == {torch.bfloat16}
-        for module in model.modules():
-            if isinstance(module, LoraLayer):
-                del module.forward  # PEFT's own, which casts
-                module.cast_input_dtype_enabled = True
-        kept.clear()
-        with torch.autocast("cpu", torch.bfloat16):
-            torch.testing.assert_close(model(input_ids=IDS).logits, found, rtol=0.05, atol=0.05)
-    assert torch.float32 in kept
-    wide = _load(settings(checkpoints["llama"], dtype="float32"))
-    assert all(m.cast_input_dtype_enabled for m in wide.modules() if isinstance(m, LoraLayer))
-
-
 def test_before_ampere_keys_are_repeated_for_a_kernel_without_a_matrix(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,42 +287,3 @@ def test_a_cap_that_is_taken_off_gives_sdpa_and_the_uncapped_logits(
         load(base.model_copy(update={"attention": "sdpa"}), 1, 1, CPU)
     with pytest.raises(BadInput, match=r"softcapping: none, but llama .* caps nothing; set it to keep"):
         load(settings(checkpoints["llama"], softcapping="none"), 1, 1, CPU)
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_the_sum_in_an_adapters_product_is_pefts(checkpoints: dict[str, Path], dropout: float) -> None:
-    base = settings(checkpoints["llama"], lora=Lora(rank=4, alpha=6, dropout=dropout), dtype="float32")
-    found = []
-    for own in (True, False):
-        model = load(base, 1, 1, CPU)
-        adapters = [module for module in model.modules() if isinstance(module, LoraLayer)]
-        assert len(adapters) == 2 * 7
-        for module in adapters:
-            torch.nn.init.normal_(module.lora_B["default"].weight, std=0.1, generator=torch.Generator().manual_seed(2))
-            if not own:  # back to PEFT's own forward
-                del module.forward
-        torch.manual_seed(3)  # dropout
-        logits = model.train()(input_ids=IDS).logits
-        logits.square().sum().backward()
-        found.append([logits, *(p.grad for p in model.parameters() if p.requires_grad)])
-        model.eval().merge_adapter()
-        found[-1].append(model(input_ids=IDS).logits)
-    for ours, pefts in zip(*found, strict=True):
-        assert (ours - pefts).norm() <= 1e-5 * pefts.norm()
-
-
-def test_kernels_are_fused_where_they_are_set_to_be(checkpoints: dict[str, Path]) -> None:
-    found = {}
-    for kernels in ("auto", "stock", "fused"):
-        model = load(settings(checkpoints["gemma2"], kernels=kernels), 1, 1, CPU)
-        replaced = {type(module).__name__ for module in model.modules() if "forward" in module.__dict__}
-        found[kernels] = {"Gemma2RMSNorm", "Gemma2MLP", "Gemma2Attention"} <= replaced, model(input_ids=IDS).logits
-    assert [fused for fused, _ in found.values()] == [False, False, True]
-    torch.testing.assert_close(found["fused"][1], found["stock"][1], rtol=1e-5, atol=1e-6)
-    card = DeviceSpec("NVIDIA A100", "cuda", 40 * 2**30, (8, 0), 166_912)
-    config = AutoConfig.from_pretrained(checkpoints["gemma2"])
-    auto = settings(checkpoints["gemma2"])
-    assert resolve(auto, card, config).kernels == "stock"  # a tiny backbone: compiling takes longer than a step
-    config.hidden_size = 1024
-    assert resolve(auto, card, config).kernels == "fused"
-    assert resolve(auto, replace(card, cannot_compile="a C compiler"), config).kernels == "stock"
