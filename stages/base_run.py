@@ -22,6 +22,7 @@ from models.base_kinds import (
     teacher_hash,
 )
 from models.transformer.settings import Transformer
+from oof.first_stage import check_start
 from oof.model_store import FitModel, ModelStore, PredictTest
 from stages.common import stamp
 from stages.input_files import unchanged
@@ -61,8 +62,11 @@ class BaseRun:
     def open(self) -> tuple[FitModel, PredictTest]:
         """What fits a model of the base, and what predicts with a saved one.
 
-        Raises BadInput where a file of further battles or of a teacher is not the one that the stamp has the hash of.
+        Raises BadInput where a file of further battles or of a teacher is not the one that the stamp has the hash of,
+        and where a model to start from has learnt from prompts that it would be scored on.
         """
+        if isinstance(self.settings, Transformer) and self.settings.init_from is not None:
+            check_start(self.settings.init_from, self.data.folds, self.folds)
         with self._reading_files():
             return open_base(self.name, self.settings, self.data)
 

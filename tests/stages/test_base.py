@@ -129,6 +129,22 @@ def test_the_mean_of_the_adapters_predicts_where_it_says_what_the_folds_say(
     assert "small adapters 0 1 2: already there" in capsys.readouterr().out
 
 
+def test_a_second_stage_starts_each_fold_from_a_model_that_has_not_seen_its_prompts(run: Run, backbone: Path) -> None:
+    """Of two bases of one run: the folds of the first are those of the second."""
+    second = YAML.replace("[small, tfidf]", "[small, second, tfidf]") % backbone
+    second += f"second: {{kind: transformer, backbone: '{backbone}', max_length: 72, epochs: 1, lora: {{rank: 2}}, "
+    second += "eval_battles: 0, init_from: models/runs/r/small/fold-0/model}\n"
+    Path("params.yaml").write_text(second)
+    run.make("small")
+    run.call(params.main)
+    with pytest.raises(BadInput, match=r"fold-0/model has learnt from the prompts of .* battles of fold 1"):
+        run.call(base.main, "--name", "second")
+    assert not list(Path("models/runs/r/second").glob("fold-*"))
+    own = "second.init_from=models/runs/r/small/fold-{fold}/model second.learning_rate=1e-30 second.weight_decay=0"
+    started, first = run.make("second", own), run.make("small", own)
+    np.testing.assert_allclose(started.probabilities, first.probabilities, atol=1e-6)
+
+
 def test_a_new_test_file_is_predicted_by_the_models_that_are_there(run: Run) -> None:
     out_of_fold, trained = run.make("small").probabilities, run.trained()
     whole = run.test()

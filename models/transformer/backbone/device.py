@@ -1,6 +1,5 @@
 """What a device can do: memory and capability, asked once, so that rules about devices are plain functions."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -26,10 +25,6 @@ OLDER = "cu126"
 _DEVICES, _DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
 # Where the set-up notes which build of torch was asked for (stages/install.sh).
 _ASKED_FOR = Path(".venv/torch")
-
-
-# glibc's number of the option (malloc.h), and the bytes from which a block comes from the system itself.
-M_MMAP_THRESHOLD, OWN_BLOCK = -3, 2**20
 
 
 @dataclass(frozen=True)
@@ -137,18 +132,6 @@ def has_code_for(capability: tuple[int, int], architectures: list[str]) -> bool:
         if not found[3] and built[0] == capability[0] and built <= capability:
             return True
     return False
-
-
-def give_freed_memory_back() -> None:
-    """Has glibc give large freed tensors back to the system at once; elsewhere than on glibc nothing.
-
-    It raises the size from which it asks the system for memory of its own with every such block that is freed, up to
-    32 MB. From then on activations of unlike sizes leave holes between them: a bf16 step of 1,024 tokens of a model of
-    135 M parameters took 1.12 GB instead of the 0.71 GB that are ever in use at once, and with a fixed size 0.80 GB.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, OWN_BLOCK)
 
 
 def device_spec(device: torch.device) -> DeviceSpec:

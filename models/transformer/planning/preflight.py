@@ -67,7 +67,6 @@ def resolve_for_training(settings: Transformer, on: torch.device) -> Transformer
     config = load_config(settings)
     if on.type == "cuda" or config.hidden_size >= SMALL:
         device.check_gpu_is_used()
-        device.give_freed_memory_back()
     spec = device.device_spec(on)
     chosen = resolve(settings, spec, config)
     attention.check_training(chosen.attention, config, spec)

@@ -21,8 +21,8 @@ from models.transformer.planning.cards import Card
 from models.transformer.settings import Transformer
 
 # The shares of a matrix product's rate that training and reading reach: the rest goes to attention, adapters, the
-# optimizer and launches. An H100 reached 0.51 and 0.85 with Llama 3 8B, 0.32 and 0.76 with Gemma 2 9B
-# (benchmarks/results/nvidia-h100-80gb-hbm3.json).
+# optimizer and launches. An H100 reached 0.51 and 0.85 with Llama 3 8B, 0.43 and 0.81 with Gemma 2 9B
+# (benchmarks/results/nvidia-h100-80gb-hbm3*.json).
 LEARNING, READING = 0.45, 0.75
 # What is timed: layers, operations of the largest micro-batch on a CPU, seconds of repetitions, and the least of them.
 LAYERS, MOST, SECONDS, LEAST = 2, 2e11, 1.0, 3
