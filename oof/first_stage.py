@@ -10,8 +10,10 @@ from battles.errors import BadInput
 from battles.files import read_table
 from battles.paths import RunPaths
 
-# A saved model of a run, and in its name the folds that it was trained without.
-_SAVED = re.compile(r"models/runs/(?P<run>[^/]+)/[^/]+/(?:fold|pair|refit|adapters)(?P<without>(?:-\d+)*)/model")
+# A saved model of a run, and in its name the folds that it was trained without. The mean of several folds' adapters has
+# learnt from the battles of all of them.
+_WITHOUT = r"(?:fold|pair)(?P<without>(?:-\d+)+)"
+_SAVED = re.compile(rf"models/runs/(?P<run>[^/]+)/[^/]+/(?:{_WITHOUT}|refit|adapters[-\d]*)/model")
 
 
 def check_start(init_from: str, folds: pd.DataFrame, scored: Iterable[int], root: Path = Path()) -> None:
@@ -47,7 +49,5 @@ def _learnt_from(saved: Path, root: Path) -> set[str]:
     if not path.exists():
         return set()
     folds = read_table(path, ["fold", "group"])
-    kind = place.parent.name.split("-")[0]
-    # The mean of several folds' adapters has learnt from the battles of all of them.
-    without = [int(number) for number in found["without"].split("-")[1:]] if kind in ("fold", "pair") else []
+    without = [int(number) for number in re.findall(r"\d+", found["without"] or "")]
     return set(folds.loc[~folds["fold"].isin(without), "group"])
