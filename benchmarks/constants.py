@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from benchmarks import stackers
 from benchmarks.real_battles import FOLDS, Split, read_split
-from models.stacking.candidates import CandidateSet, add_boosters, add_linear
+from models.stacking.candidates import CandidateSet, add_boosters, add_kernel, add_linear
 from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import make_meta
 from models.stacking.mixture import MIX_PENALTY, WEIGHTS, WEIGHTS_WITHOUT_FEATURES, mix_weights
@@ -94,6 +94,8 @@ def record(split: Split, settings: Stack) -> list[Recorded]:
         with tempfile.TemporaryDirectory() as folder:
             add_linear(fitted, settings)
             add_boosters(fitted, settings, StudyPlace(Path(folder) / "study.journal", f"without fold {fold}"))
+        if rest.meta.has_features:
+            add_kernel(fitted)
         meta = split.data.meta.rows(held)
         outer = {name: centred(model.logits(meta)) for name, model in fitted.models.items()}
         result.append(Recorded(rest, held, dict(fitted.inner), outer))

@@ -49,7 +49,7 @@ def fit_booster(
     spec = StudySpec(
         place.storage,
         place.name(name, _fingerprint(data, settings, design)),
-        first_recipes(settings, randomised=design.bases),
+        first_recipes(settings),
         {
             "rows": len(data),
             "inner_folds": len(inner),

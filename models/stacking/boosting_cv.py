@@ -22,8 +22,9 @@ from oof.probabilities import softmax
 class InnerFold:
     """One inner fold, binned.
 
-    rows: numbers of its n held-out rows. train, held: data sets of the other rows and of these. margin (n, 3), labels
-    (n,): the held-out rows' margin logits and votes. symmetric: whether the data sets hold both orders of a battle.
+    rows: numbers of its n held-out rows. train, held: data sets of the other rows and of these. margin (n, 3), labels,
+    groups (n,): the held-out rows' margin logits, votes and groups, if there are any. symmetric: whether the data sets
+    hold both orders of a battle.
     """
 
     rows: np.ndarray
@@ -31,6 +32,7 @@ class InnerFold:
     held: lgb.Dataset
     margin: np.ndarray
     labels: np.ndarray
+    groups: np.ndarray | None
     symmetric: bool
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
@@ -63,7 +65,7 @@ def inner_folds(
         train = dataset(rest.meta, cross_fitted(fit, rest), rest.labels, design, params).construct()
         margin = fit(rest.meta, rest.labels).logits(out.meta)
         valid = dataset(out.meta, margin, out.labels, design, params, reference=train).construct()
-        result.append(InnerFold(np.flatnonzero(held), train, valid, margin, out.labels, design.symmetric))
+        result.append(InnerFold(np.flatnonzero(held), train, valid, margin, out.labels, out.groups, design.symmetric))
     return result
 
 

@@ -91,6 +91,8 @@ def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
     candidates = CandidateSet(data)
     add_linear(candidates, settings)
     symmetric, tuned = add_boosters(candidates, settings, place)
+    if data.meta.has_features:
+        add_kernel(candidates)
     _add_mixtures(candidates, settings)
     losses = {name: row_losses(softmax(logits), data.labels) for name, logits in candidates.inner.items()}
     # A booster's inner loss is the lowest of many trials on these folds, and the average has no fitted weights that
@@ -103,7 +105,7 @@ def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
 
 
 def add_linear(candidates: CandidateSet, settings: Stack) -> None:
-    """The prior, the blends, the regressions and, where there are features, the kernel ridge regression."""
+    """The prior, the blends and the regressions."""
     data, symmetric = candidates.data, settings.symmetric is True
     candidates.fit("prior", partial(blend.prior, symmetric=symmetric))
     candidates.fit("best_base", blend.best_base)
@@ -113,8 +115,6 @@ def add_linear(candidates: CandidateSet, settings: Stack) -> None:
         features = name == "features"
         strength = choose_strength(data, features, settings.symmetries, settings.tuning_rows)
         candidates.fit(name, partial(Regression.fit, strength=strength, features=features))
-    if data.meta.has_features:
-        candidates.add("kernel", *fit_kernel(data))
 
 
 def boosters(meta: Meta) -> dict[str, tuple[str, bool]]:
@@ -140,6 +140,13 @@ def add_boosters(candidates: CandidateSet, settings: Stack, place: StudyPlace) -
             tuned[name] = outcome
         candidates.add(name, booster, candidates.inner[margin] if outcome is None else to_logs(outcome.probabilities))
     return symmetric, tuned
+
+
+def add_kernel(candidates: CandidateSet) -> None:
+    """The kernel ridge regression, whose width is chosen for what it adds to the other members of the average."""
+    weights = {name: weight for name, weight in WEIGHTS.items() if name != "kernel"}
+    others = np.average([candidates.inner[name] for name in weights], axis=0, weights=[*weights.values()])
+    candidates.add("kernel", *fit_kernel(candidates.data, others, WEIGHTS["kernel"]))
 
 
 def _add_mixtures(candidates: CandidateSet, settings: Stack) -> None:

@@ -18,7 +18,8 @@ from models.calibration import Calibration
 from models.stacking.level1_data import Level1Data
 from models.stacking.logistic_solver import Scaler
 from models.stacking.meta_features import Meta
-from oof.metrics import log_loss
+from models.stacking.selection import leads
+from oof.metrics import log_loss, row_losses
 from oof.probabilities import centred, log_probabilities, softmax
 
 # Inverse squared widths of the kernels, on columns whose squares sum to about 1 a block, and penalties of the summed
@@ -165,24 +166,47 @@ class KernelRidge:
         return cls(space, Points(**part("landmarks.")), gamma, arrays["weights"], calibration)
 
 
-def fit_kernel(data: Level1Data) -> tuple[KernelRidge, np.ndarray]:
+def fit_kernel(data: Level1Data, others: np.ndarray, share: float) -> tuple[KernelRidge, np.ndarray]:
     """A kernel ridge regression on all battles, and its out-of-fold logits (n, 3).
 
-    Width and penalty are those of the lowest cross-validated log loss. The calibration is fitted on held-out scores; of
-    the out-of-fold logits, on those of the other folds. With a single fold nothing can be held out: the first width and
-    the strongest penalty then, calibrated on scores of its own battles.
+    others (n, 3): out-of-fold logits of what it is averaged with; share: its weight there, 0 to 1. They choose its
+    width and penalty (see `_chosen`). The calibration is fitted on held-out scores; of the out-of-fold logits, on those
+    of the other folds. With a single fold nothing can be held out: the first width and the strongest penalty then,
+    calibrated on scores of its own battles.
     """
-    some = data.rows(_some(len(data), CHOSEN_ON))
-    tried = []
-    for gamma in GAMMAS if data.fold_count > 1 else GAMMAS[:1]:
-        for penalty, scores in zip(PENALTIES, _held_out(some, gamma, PENALTIES), strict=True):
-            tried.append((log_loss(softmax(_cross_calibrated(scores, some)), some.labels), gamma, penalty, scores))
-    _, gamma, penalty, scores = min(tried, key=lambda one: one[0]) if data.fold_count > 1 else tried[0]
+    numbers = _some(len(data), CHOSEN_ON)
+    some = data.rows(numbers)
+    tried = {
+        (gamma, penalty): scores
+        for gamma in (GAMMAS if data.fold_count > 1 else GAMMAS[:1])
+        for penalty, scores in zip(PENALTIES, _held_out(some, gamma, PENALTIES), strict=True)
+    }
+    gamma, penalty = _chosen(tried, some, others[numbers], share) if data.fold_count > 1 else next(iter(tried))
+    scores = tried[gamma, penalty]
     if len(some) < len(data):
         (scores,) = _held_out(data, gamma, [penalty])
     calibration = Calibration.fit(scores[:, 0], scores[:, 1:], data.labels)
     model = KernelRidge.fit(data.meta, data.labels, Shape(gamma, penalty, calibration))
     return model, _cross_calibrated(scores, data)
+
+
+def _chosen(
+    tried: Mapping[tuple[float, float], np.ndarray], data: Level1Data, others: np.ndarray, share: float
+) -> tuple[float, float]:
+    """Width and penalty of the lowest cross-validated log loss, unless the average is better with another.
+
+    It then has to be better by more than a paired standard error: of nine that resemble each other the best is expected
+    to be about that much ahead by chance. A narrow kernel can be worse alone and err elsewhere than the others do.
+
+    tried: held-out scores (n, 2) by width and penalty.
+    """
+    logits = {shape: _cross_calibrated(scores, data) for shape, scores in tried.items()}
+    alone = {shape: log_loss(softmax(own), data.labels) for shape, own in logits.items()}
+    averaged = {
+        shape: row_losses(softmax((1 - share) * others + share * own), data.labels) for shape, own in logits.items()
+    }
+    best, first = min(tried, key=lambda shape: averaged[shape].mean()), min(tried, key=alone.__getitem__)
+    return best if leads(averaged[best], averaged[first], data.groups, 1) else first
 
 
 def _cross_calibrated(scores: np.ndarray, data: Level1Data) -> np.ndarray:

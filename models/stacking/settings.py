@@ -68,7 +68,8 @@ class Stack(Section):
         default=3,
         ge=1,
         le=1000,
-        description="Best trials, each with a seed of its own, whose boosters are averaged (bagging; Breiman 1996).",
+        description="Boosters of the chosen trial, each with a seed of its own, which are averaged (bagging; Breiman "
+        "1996).",
     )
     max_bin: int = Field(
         default=63,

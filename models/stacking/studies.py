@@ -150,19 +150,19 @@ def value(trial: FrozenTrial) -> float:
     return trial.value
 
 
-def annotate(study: optuna.Study) -> None:
-    """Describes the best trial in the study's note and in its line in the dashboard's list."""
-    best = finished(study)[0]
-    attributes = best.user_attrs
+def annotate(study: optuna.Study, chosen: FrozenTrial) -> None:
+    """Describes the chosen trial in the study's note and in its line in the dashboard's list."""
+    best, attributes = finished(study)[0], chosen.user_attrs
     margin = attributes["margin_loss"]
-    params = "\n".join(f"| {name} | {_shown(setting)} |" for name, setting in best.params.items())
+    params = "\n".join(f"| {name} | {_shown(setting)} |" for name, setting in chosen.params.items())
     study.set_user_attr(BEST, value(best))
     trees = f"{attributes['rounds']} rounds" if attributes["rounds"] else "no trees"
     study.set_user_attr(NOTE, f"{trees}; optimistic, nested figure in metrics.json")
     save_note(
         study,
-        f"## Best trial: {best.number}\n\nInner log loss **{value(best):.5f}** after {attributes['rounds']} rounds; "
-        f"without trees {margin:.5f}. As the best of many on the folds it was chosen on, it is optimistic: "
+        f"## Chosen trial: {chosen.number}\n\nInner log loss **{value(chosen):.5f}** after {attributes['rounds']} "
+        f"rounds; without trees {margin:.5f}. The best trial, {best.number}, has {value(best):.5f}: the first one is "
+        f"kept unless the best leads it by two standard errors. Chosen on these folds, both are optimistic: "
         f"the figure to trust is the nested one in `metrics.json`.\n\n| param | value |\n|---|---|\n{params}\n",
     )
 

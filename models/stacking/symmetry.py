@@ -6,9 +6,10 @@ from models.stacking.boosting_cv import boost_cv, inner_folds
 from models.stacking.inner_cv import Fit, leading_folds
 from models.stacking.level1_data import Level1Data
 from models.stacking.residual_booster import Design, fixed_params
+from models.stacking.selection import leads
 from models.stacking.settings import Stack
 from models.stacking.tuning import first_recipes
-from oof.metrics import paired_standard_error, row_losses
+from oof.metrics import row_losses
 
 
 def has_position_effect(fit: Fit, bases: bool, data: Level1Data, settings: Stack) -> bool:
@@ -21,7 +22,7 @@ def has_position_effect(fit: Fit, bases: bool, data: Level1Data, settings: Stack
         return False
     rows = np.flatnonzero(np.isin(data.folds, compared))
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
-    params = fixed | first_recipes(settings, randomised=bases)[0]
+    params = fixed | first_recipes(settings)[0]
 
     def losses(symmetric: bool) -> np.ndarray:
         inner = inner_folds(fit, data, Design(bases, symmetric), fixed, compared)
@@ -29,5 +30,4 @@ def has_position_effect(fit: Fit, bases: bool, data: Level1Data, settings: Stack
         return row_losses(curve.probabilities[rows], data.labels[rows])
 
     symmetric, free = losses(True), losses(False)
-    error = paired_standard_error(symmetric, free, None if data.groups is None else data.groups[rows])
-    return float((symmetric - free).mean()) > 2 * error
+    return leads(free, symmetric, None if data.groups is None else data.groups[rows], 2)

@@ -12,27 +12,30 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.trial import FrozenTrial
 
 from battles.files import content_hash
 from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv
-from models.stacking.contrasts import to_logs
 from models.stacking.residual_booster import Recipe, fixed_params
+from models.stacking.selection import leads
 from models.stacking.settings import Stack
 from models.stacking.studies import DECIMALS, StudySpec, annotate, finished, open_study, run_trials, value
-from oof.probabilities import softmax
+from oof.metrics import row_losses
 
 # Sums of learning rates at which trials are compared.
 MARKS = (0.5, 1.0, 2.0, 4.0)
-# The first two trials, with and without randomised thresholds: a low learning rate, shallow trees, few columns each.
+# The first two trials, with and without extremely randomised thresholds (Geurts et al. 2006): small trees of which each
+# sees few columns, hardly regularised otherwise. With a thousand battles strong penalties and large leaves cost more
+# than they hold back: rare properties, such as a refusal, decide few battles.
 FIRST: Mapping[str, Any] = {
     "num_leaves": 12,
     "max_depth": 6,
-    "learning_rate": 0.03,
-    "min_child_samples": 20,
+    "learning_rate": 0.05,
+    "min_child_samples": 5,
     "lambda_l1": 0.01,
-    "lambda_l2": 20.0,
-    "feature_fraction": 0.3,
-    "bagging_fraction": 0.7,
+    "lambda_l2": 0.1,
+    "feature_fraction": 0.4,
+    "bagging_fraction": 0.75,
 }
 
 
@@ -40,8 +43,8 @@ FIRST: Mapping[str, Any] = {
 class Tuned:
     """The outcome of a study.
 
-    recipes: of the best trials, the best first. loss: the best trial's inner log loss, which is optimistic, as it is
-    the lowest of many. probabilities (n, 3): the recipes' out-of-fold logarithmic mean.
+    recipes: that of the chosen trial, with as many seeds as there are boosters in a bag. loss: its inner log loss,
+    which is optimistic, as it was chosen for it. probabilities (n, 3): its out-of-fold ones.
     """
 
     recipes: Sequence[Recipe]
@@ -49,14 +52,11 @@ class Tuned:
     probabilities: np.ndarray
 
 
-def first_recipes(settings: Stack, randomised: bool) -> list[dict[str, Any]]:
-    """Params of the first two trials, the learning rate moved into the range of the settings.
-
-    `randomised`: the one with extremely randomised thresholds comes first, which is better on top of the bases.
-    """
+def first_recipes(settings: Stack) -> list[dict[str, Any]]:
+    """Params of the first two trials, the learning rate moved into the range of the settings."""
     low, high = settings.learning_rate
     rate = min(max(FIRST["learning_rate"], low), high)
-    return [{**FIRST, "learning_rate": rate, "extra_trees": extra} for extra in (randomised, not randomised)]
+    return [{**FIRST, "learning_rate": rate, "extra_trees": extra} for extra in (True, False)]
 
 
 def suggest(trial: optuna.trial.BaseTrial, rows: int, settings: Stack) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def suggest(trial: optuna.trial.BaseTrial, rows: int, settings: Stack) -> dict[s
 
 def search_space(rows: int, settings: Stack) -> Mapping[str, optuna.distributions.BaseDistribution]:
     """The range of every param that `suggest` draws."""
-    trial = optuna.trial.FixedTrial(first_recipes(settings, randomised=True)[0])
+    trial = optuna.trial.FixedTrial(first_recipes(settings)[0])
     suggest(trial, rows, settings)
     return trial.distributions
 
@@ -95,8 +95,8 @@ def tune(
 
     `count` is called with 1 after each trial, and with how many were there at the start.
 
-    Trials are compared on the first `compared` inner folds. The best `settings.bag` of them are then boosted on all
-    inner folds and become recipes, with the number of rounds that is best there.
+    Trials are compared on the first `compared` inner folds. The chosen one (see `_chosen`) becomes `settings.bag`
+    recipes, with the number of rounds that is best on all inner folds.
     """
     fixed = fixed_params(settings.seed, settings.threads, settings.max_bin)
     rows = sum(len(fold.labels) for fold in inner)
@@ -108,8 +108,7 @@ def tune(
         params = fixed | suggest(trial, rows, settings)
         trial.set_user_attr("params_hash", content_hash(params)[:16])
         prune = _pruning(trial, params["learning_rate"])
-        curve = boost_cv(inner[:compared], params, settings.rounds, settings.patience, prune)
-        curves[trial.number] = curve
+        curves[trial.number] = curve = boost_cv(inner[:compared], params, settings.rounds, settings.patience, prune)
         trial.set_user_attr("rounds", curve.rounds)
         trial.set_user_attr("fold_losses", np.round(curve.losses[curve.rounds], DECIMALS).tolist())
         trial.set_user_attr("margin_loss", round(curve.margin_loss, DECIMALS))
@@ -118,16 +117,40 @@ def tune(
 
     for ended in run_trials(study, objective, settings.trials, spec.first, settings.seed):
         count(ended)
-    best = finished(study)[: settings.bag]
-    recipes, logs = [], []
-    for place, trial in enumerate(best):
-        curve = curves.get(trial.number)
-        if curve is None or compared < len(inner):
-            curve = boost_cv(inner, fixed | trial.params, settings.rounds, settings.patience)
-        recipes.append(Recipe({**fixed, **trial.params, "seed": settings.seed + place}, curve.rounds))
-        logs.append(to_logs(curve.probabilities))
-    annotate(study)
-    return Tuned(recipes, value(best[0]), softmax(np.mean(logs, axis=0)))
+
+    def curve(trial: FrozenTrial) -> BoostingCurve:
+        """The trial on all inner folds."""
+        if trial.number not in curves or compared < len(inner):
+            curves[trial.number] = boost_cv(inner, fixed | trial.params, settings.rounds, settings.patience)
+        return curves[trial.number]
+
+    trial, chosen = _chosen(finished(study), curve, inner)
+    annotate(study, trial)
+    recipes = [
+        Recipe({**fixed, **trial.params, "seed": settings.seed + place}, chosen.rounds) for place in range(settings.bag)
+    ]
+    return Tuned(recipes, value(trial), chosen.probabilities)
+
+
+def _chosen(
+    complete: Sequence[FrozenTrial], curve: Callable[[FrozenTrial], BoostingCurve], inner: Sequence[InnerFold]
+) -> tuple[FrozenTrial, BoostingCurve]:
+    """The first trial, unless the best leads it by more than two paired standard errors; and its curve.
+
+    complete: trials, the best first. The lowest of twenty losses is expected to be some two standard errors ahead by
+    chance alone. With a thousand battles it is rarely of params that are better than the known good ones on other rows;
+    the more battles, the sooner it is.
+    """
+    best, first = complete[0], min(complete, key=lambda trial: trial.number)
+    if best is first:
+        return first, curve(first)
+    ahead, start = (
+        np.concatenate([row_losses(curve(trial).probabilities[fold.rows], fold.labels) for fold in inner])
+        for trial in (best, first)
+    )
+    grouped = [fold.groups for fold in inner if fold.groups is not None]
+    trial = best if leads(ahead, start, np.concatenate(grouped) if grouped else None, 2) else first
+    return trial, curve(trial)
 
 
 def _pruning(trial: optuna.Trial, learning_rate: float) -> Callable[[int, float], None]:

@@ -20,7 +20,7 @@ from tests.models.stacking.battles import QUICK, battles
 def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     settings = QUICK.model_copy(update={"symmetric": request.param})
     journal = tmp_path_factory.mktemp("contributions") / "study.journal"
-    return fit(battles(400, orders=True, bias=0.3), settings, StudyPlace(journal, "all battles"))
+    return fit(battles(600, orders=True, bias=0.3), settings, StudyPlace(journal, "all battles"))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,10 @@ def _fitted(rows: int = 300) -> tuple[KernelRidge, Level1Data]:
     return KernelRidge.fit(data.meta, data.labels, SHAPE), data
 
 
+def _alone(data: Level1Data) -> tuple[KernelRidge, np.ndarray]:
+    return fit_kernel(data, np.zeros((len(data), 3)), 1.0)
+
+
 def _exchanged(rows: int, seed: int) -> tuple[Meta, Meta]:
     given, _ = raw_battles(rows, seed)
     swapped = {name: swap_probabilities(values) for name, values in given["probabilities"].items()}
@@ -86,17 +90,17 @@ def test_it_learns_what_no_straight_line_is() -> None:
     labels = np.array([rng.choice(3, p=row / row.sum()) for row in chances])
     data = Level1Data(make_meta(**given), labels, np.arange(1500) % 5)
     rest, held = data.rows(data.folds > 0), data.rows(data.folds == 0)
-    model, _ = fit_kernel(rest)
+    model, _ = _alone(rest)
     prior = log_loss(np.tile(np.bincount(rest.labels) / len(rest), (len(held), 1)), held.labels)
     assert log_loss(softmax(model.logits(held.meta)), held.labels) < prior - 0.15
 
 
 def test_few_landmarks_are_drawn_and_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
     data, fresh = battles(900), battles(500, seed=8)
-    full = log_loss(softmax(fit_kernel(data)[0].logits(fresh.meta)), fresh.labels)
+    full = log_loss(softmax(_alone(data)[0].logits(fresh.meta)), fresh.labels)
     monkeypatch.setattr(kernel, "LANDMARKS", 150)
     monkeypatch.setattr(kernel, "CHUNK", 64)
-    model, _ = fit_kernel(data)
+    model, _ = _alone(data)
     assert model.weights.shape == (150, 2)
     assert log_loss(softmax(model.logits(fresh.meta)), fresh.labels) == pytest.approx(full, abs=0.02)
 
@@ -123,15 +127,50 @@ def test_many_battles_are_calibrated_on_all_of_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(kernel, "CHOSEN_ON", 200)
     monkeypatch.setattr(kernel, "GAMMAS", (0.2,))
     monkeypatch.setattr(kernel, "PENALTIES", (3.0,))
-    model, inner = fit_kernel(data)
+    model, inner = _alone(data)
     (scores,) = kernel._held_out(data, 0.2, [3.0])
     assert model.calibration.scale == Calibration.fit(scores[:, 0], scores[:, 1:], data.labels).scale
     np.testing.assert_array_equal(inner, kernel._cross_calibrated(scores, data))
 
 
+def _two_shapes(data: Level1Data) -> dict[tuple[float, float], np.ndarray]:
+    """Held-out scores of two shapes: of the lead alone, the first better; the second knows the other half of it."""
+    rng = np.random.default_rng(3)
+    lead = (data.labels == 0).astype(float) - (data.labels == 1)
+    noise = rng.normal(size=(2, len(data)))
+    ties = (data.labels == 2) + rng.normal(scale=3, size=len(data))
+    return {
+        (0.06, 10.0): np.column_stack([lead + noise[0], ties]),
+        (0.6, 1.0): np.column_stack([lead + 1.2 * noise[1], ties]),
+    }
+
+
+def test_another_shape_is_chosen_where_the_average_is_better_with_it() -> None:
+    data = battles(600)
+    tried = _two_shapes(data)
+    first, second = tried
+    # What it is averaged with errs as the first shape does, so that the first adds nothing.
+    same = 4 * kernel._cross_calibrated(tried[first], data)
+    assert kernel._chosen(tried, data, same, 0.5) == second
+    nothing = np.zeros((600, 3))
+    assert kernel._chosen(tried, data, nothing, 0.5) == first
+
+
+def test_a_shape_that_is_better_in_the_average_by_chance_is_not_chosen() -> None:
+    data = battles(600)
+    first = _two_shapes(data)[0.06, 10.0]
+    close = first + np.random.default_rng(5).normal(scale=0.02, size=first.shape)
+    others = kernel._cross_calibrated(first, data)
+    for tried in ({(0.06, 10.0): first, (0.2, 3.0): close}, {(0.06, 10.0): close, (0.2, 3.0): first}):
+        losses = {
+            shape: log_loss(softmax(kernel._cross_calibrated(s, data)), data.labels) for shape, s in tried.items()
+        }
+        assert kernel._chosen(tried, data, others, 0.2) == min(losses, key=losses.__getitem__)
+
+
 def test_a_single_fold_is_fitted_with_the_first_width() -> None:
     data = battles(60)
-    model, inner = fit_kernel(replace(data, folds=np.zeros(60, dtype=int)))
+    model, inner = _alone(replace(data, folds=np.zeros(60, dtype=int)))
     assert model.gamma == kernel.GAMMAS[0]
     np.testing.assert_allclose(inner, model.logits(data.meta), atol=1e-9)
 
