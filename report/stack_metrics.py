@@ -73,7 +73,7 @@ def summary(metrics: Mapping[str, Any], stack: str) -> str:
         lines.append(f"nats lost by the optimal blend without a base: {changes}")
     if metrics["optimistic"]:
         lowest = min(metrics["optimistic"].values())
-        lines.append(f"best trial on the folds it was chosen on, optimistic: {lowest:.4f}")
+        lines.append(f"chosen trial on the folds it was chosen on, optimistic: {lowest:.4f}")
     lines.append(
         f"* ships: {shipped}. Nested log loss of the stack: {nested['log_loss']:.4f} ± "
         f"{nested['log_loss_standard_error']:.4f} on {metrics['covered']:,} battles"

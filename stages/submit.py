@@ -61,7 +61,7 @@ def _artefacts(paths: RunPaths, names: list[str], clean: list[str] | None) -> li
     tables += [paths.train_battles, paths.test_battles, paths.train_features, paths.test_features]
     if clean is not None:
         tables += [paths.nested_features, *map(paths.pairs, clean)]
-    # The studies of the stacker go on; it is made of their best trials.
+    # The studies of the stacker go on; it is made of one of their trials.
     stack = [path for path in paths.stack.iterdir() if path.is_file() and path.suffix in (".json", ".txt")]
     return [*tables, paths.folds, paths.metrics, *stack]
 

@@ -138,8 +138,7 @@ def leave_one_out(
 def describe(nested: Nested) -> dict[str, Any]:
     """The part of `metrics.json` that explains the stack, as JSON values.
 
-    `optimistic` are the best trials' inner log losses of the final fit: the lowest of many on the rows they were chosen
-    on.
+    `optimistic` are the chosen trials' inner log losses of the final fit, on the rows they were chosen on.
     """
     final = nested.final
     return {

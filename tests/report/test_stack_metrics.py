@@ -33,7 +33,7 @@ def test_the_summary_says_what_ships_and_what_is_optimistic() -> None:
     metrics = stack_metrics(_results({}), ROWS, LOST, ABOUT)
     lines = summary(metrics, "stack").splitlines()
     assert "nats lost by the optimal blend without a base: one +0.0100 ± 0.0020, two -0.0020 ± 0.0010" in lines
-    assert "best trial on the folds it was chosen on, optimistic: 0.8000" in lines
+    assert "chosen trial on the folds it was chosen on, optimistic: 0.8000" in lines
     assert lines[0].startswith("model")
     assert f"* ships: prior. Nested log loss of the stack: {log_loss(MODELS['stack'], LABELS):.4f} ± " in lines[-1]
     assert max(map(len, lines)) <= 120
