@@ -50,8 +50,8 @@ def mix_weights(
     """Weights (members,) and bias (3,) of the mix on n battles, and its cross-fitted logits (n, 3).
 
     logs (members, n, 3): the members' out-of-fold log-probabilities, centred; average: the weight of each member in the
-    average. Which weights the penalty shrinks to is decided by cross-validation on the same folds: the average's, unless
-    one of `_other_centres` is better by more than a paired standard error.
+    average. Which weights the penalty shrinks to is decided by cross-validation on the same folds: the average's,
+    unless one of `_other_centres` is better by more than a paired standard error.
     """
     usual, *others = (
         _cross_fitted(logs, data, symmetric, centre, penalty) for centre in (dict(average), *_other_centres(average))
