@@ -118,11 +118,13 @@ def tune(
     for ended in run_trials(study, objective, settings.trials, spec.first, settings.seed):
         count(ended)
 
+    whole = curves if compared == len(inner) else {}
+
     def curve(trial: FrozenTrial) -> BoostingCurve:
         """The trial on all inner folds."""
-        if trial.number not in curves or compared < len(inner):
-            curves[trial.number] = boost_cv(inner, fixed | trial.params, settings.rounds, settings.patience)
-        return curves[trial.number]
+        if trial.number not in whole:
+            whole[trial.number] = boost_cv(inner, fixed | trial.params, settings.rounds, settings.patience)
+        return whole[trial.number]
 
     trial, chosen = _chosen(finished(study), curve, inner)
     annotate(study, trial)
