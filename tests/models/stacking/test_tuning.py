@@ -189,6 +189,9 @@ def test_the_bag_holds_the_chosen_trial_with_different_seeds(inner: list[InnerFo
     assert [dict(recipe.params) | {"seed": 0} for recipe in tuned.recipes] == [dict(first.params) | {"seed": 0}] * 3
     assert len({recipe.params["seed"] for recipe in tuned.recipes}) == 3
     assert {recipe.rounds for recipe in tuned.recipes} == {first.rounds}
+    chosen = next(trial for trial in _study(tmp_path / "study.journal").trials if trial.value == tuned.loss)
+    assert first.rounds == chosen.user_attrs["rounds"]
+    assert {name: first.params[name] for name in chosen.params} == chosen.params
 
 
 def _trial(number: int, loss: float) -> FrozenTrial:
