@@ -1,12 +1,12 @@
-"""What the stack's choices of trees and kernel are worth, each beside what it could have been instead.
+"""What the stack's choices of trees, forest and kernel are worth, each beside what it could have been instead.
 
     python -m benchmarks.choices --csv FILE [--splits N]
 
 For each split and outer fold the candidates are fitted outside of the fold, as `make stack` fits them. Then the
-handcrafted trees or the kernel are replaced by others, and the mix is fitted again: trees of other params, whose rounds
-are read off the inner folds as those of a trial, and the kernel whose width is best by itself. Each line has the nested
-log loss of the replaced candidate and of the mix, means of the splits, and the mix's change from what it is, with the
-paired standard error, battles of one prompt counted as one.
+handcrafted trees, the forest or the kernel are replaced by others, and the mix is fitted again: trees of other params,
+whose rounds are read off the inner folds as those of a trial, forests grown otherwise, and the kernel whose width is
+best by itself. Each line has the nested log loss of the replaced candidate and of the mix, means of the splits, and the
+mix's change from what it is, with the paired standard error, battles of one prompt counted as one.
 """
 
 import argparse
@@ -22,8 +22,9 @@ import optuna
 from benchmarks.constants import Recorded, mixed
 from benchmarks.real_battles import Split, read_split
 from models.stacking.boosting_cv import boost_cv, inner_folds
-from models.stacking.candidates import STUDIES, CandidateSet, add_boosters, add_kernel, add_linear, boosters
+from models.stacking.candidates import STUDIES, CandidateSet, add_boosters, add_forest, add_kernel, add_linear, boosters
 from models.stacking.contrasts import to_logs
+from models.stacking.forest import Growth, fit_forest
 from models.stacking.inner_cv import cross_fitted
 from models.stacking.kernel import fit_kernel
 from models.stacking.level1_data import Level1Data
@@ -53,6 +54,11 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
         "feature_fraction": 0.3,
         "bagging_fraction": 0.7,
     },
+}
+FORESTS: Mapping[str, Growth] = {
+    "forest: 1 battle a leaf": Growth(leaf=1),
+    "forest: at least 5 battles a leaf": Growth(leaf=5),
+    "forest: 30 % of the columns": Growth(columns=0.3),
 }
 KERNEL = "kernel: the width that is best by itself"
 
@@ -90,12 +96,17 @@ def replaced(split: Split, fold: int, settings: Stack) -> Fold:
         place = StudyPlace(Path(folder) / "study.journal", f"without fold {fold}")
         add_linear(fitted, settings)
         symmetric, _ = add_boosters(fitted, settings, place)
+        add_forest(fitted, symmetric, settings)
         add_kernel(fitted)
         tried = {BEST: best_params(place.storage)}
     first = first_recipes(settings)[0]
     tried |= {title: {**first, **changes} for title, changes in PARAMS.items()}
     trees = trees_of(fitted, tried, symmetric, settings, meta)
     others = {title: {"handcrafted": logits} for title, logits in trees.items()}
+    margin, held_out = fitted.init_score("regression"), fitted.inner["regression"]
+    for title, growth in FORESTS.items():
+        forest, inner = fit_forest(rest, margin, held_out, symmetric, settings.seed, growth)
+        others[title] = {"forest": (centred(inner), centred(forest.logits(meta)))}
     kernel, inner = fit_kernel(rest, np.zeros((len(rest), 3)), 1.0)
     others[KERNEL] = {"kernel": (centred(inner), centred(kernel.logits(meta)))}
     outer = {name: centred(model.logits(meta)) for name, model in fitted.models.items()}

@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from benchmarks import stackers
 from benchmarks.real_battles import FOLDS, Split, read_split
-from models.stacking.candidates import CandidateSet, add_boosters, add_kernel, add_linear
+from models.stacking.candidates import CandidateSet, add_boosters, add_forest, add_kernel, add_linear
 from models.stacking.level1_data import Level1Data
 from models.stacking.meta_features import make_meta
 from models.stacking.mixture import MIX_PENALTY, WEIGHTS, WEIGHTS_WITHOUT_FEATURES, mix_weights
@@ -35,15 +35,22 @@ PENALTIES = (1.0, 20.0, 60.0, 600.0, 2000.0, 1e6)
 CHOSEN = (20.0, MIX_PENALTY)
 LEADS = (0.0, 0.001, 0.004, 1.0)
 OTHERS: Mapping[str, Sequence[Mapping[str, float]]] = {
-    "with features": (
-        {"regression": 0.25, "features": 0.25, "booster": 0, "handcrafted": 0.5},
-        {"regression": 0.2, "features": 0.2, "booster": 0.2, "handcrafted": 0.2, "kernel": 0.2},
-        {"regression": 0.1, "features": 0.3, "booster": 0, "handcrafted": 0.4, "kernel": 0.2},
-        {"regression": 0.3, "features": 0.1, "booster": 0, "handcrafted": 0.4, "kernel": 0.2},
-        {"regression": 0.25, "features": 0.25, "booster": 0, "handcrafted": 0.4, "kernel": 0.1},
-        {"regression": 0.15, "features": 0.15, "booster": 0, "handcrafted": 0.4, "kernel": 0.3},
-        {"regression": 0.15, "features": 0.15, "booster": 0, "handcrafted": 0.5, "kernel": 0.2},
-        {"regression": 0.25, "features": 0.25, "booster": 0, "handcrafted": 0.3, "kernel": 0.2},
+    "with features": tuple(
+        dict(zip(WEIGHTS, shares, strict=True))
+        for shares in (
+            (0.25, 0.25, 0, 0.25, 0.25, 0),
+            (0.25, 0.25, 0, 0.25, 0, 0.25),
+            (0.25, 0.25, 0, 0, 0.25, 0.25),
+            (0.1, 0.3, 0, 0.2, 0.2, 0.2),
+            (0.3, 0.1, 0, 0.2, 0.2, 0.2),
+            (0.15, 0.15, 0, 0.3, 0.2, 0.2),
+            (0.15, 0.15, 0, 0.2, 0.3, 0.2),
+            (0.15, 0.15, 0, 0.2, 0.2, 0.3),
+            (0.2, 0.2, 0, 0.25, 0.25, 0.1),
+            (0.2, 0.2, 0, 0.1, 0.3, 0.2),
+            (0.25, 0.25, 0, 0.15, 0.15, 0.2),
+            (1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6),
+        )
     ),
     "bases alone": tuple({"regression": 1 - share, "booster": share} for share in (0.0, 0.4, 0.6, 1.0)),
 }
@@ -93,8 +100,10 @@ def record(split: Split, settings: Stack) -> list[Recorded]:
         held, fitted = split.data.folds == fold, CandidateSet(rest)
         with tempfile.TemporaryDirectory() as folder:
             add_linear(fitted, settings)
-            add_boosters(fitted, settings, StudyPlace(Path(folder) / "study.journal", f"without fold {fold}"))
+            place = StudyPlace(Path(folder) / "study.journal", f"without fold {fold}")
+            symmetric, _ = add_boosters(fitted, settings, place)
         if rest.meta.has_features:
+            add_forest(fitted, symmetric, settings)
             add_kernel(fitted)
         meta = split.data.meta.rows(held)
         outer = {name: centred(model.logits(meta)) for name, model in fitted.models.items()}

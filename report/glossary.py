@@ -57,13 +57,17 @@ GLOSSARY = (
         "LightGBM trees on the handcrafted columns alone.",
     ),
     (
+        "forest",
+        "Extremely randomised trees on the bases and the handcrafted columns: deep ones, grown apart and averaged.",
+    ),
+    (
         "kernel",
         "Kernel ridge regression: a smooth function of the handcrafted columns and the bases' log-odds.",
     ),
     (
         "average, mix",
-        "The mean of the regressions, boosters and kernel: with fixed weights, or with fitted weights that are held "
-        "close to them.",
+        "The mean of the regressions, boosters, forest and kernel: with fixed weights, or with fitted weights that are "
+        "held close to them.",
     ),
     (
         "lead, tie",

@@ -19,7 +19,7 @@ _FAMILIES = {
     "strength of who writes like this": ("strength",),
 }
 BASES, DISAGREEMENT, CONSTANT, OTHER = "base models", "disagreement of the bases", "constant", "other columns"
-KERNEL = "all columns together (kernel)"
+TOGETHER = {"forest": "all columns together (forest)", "kernel": "all columns together (kernel)"}
 _DISAGREEMENT = ("_position_tilt", "_order_gap")
 _SPREADS = ("strongest_lead", "lead_spread", "tie_spread")
 
@@ -32,8 +32,8 @@ def family(name: str, bases: Sequence[str]) -> str:
         return DISAGREEMENT
     if name == "constant":
         return CONSTANT
-    if name == "kernel":
-        return KERNEL
+    if name in TOGETHER:
+        return TOGETHER[name]
     return next((title for title, names in _FAMILIES.items() if name in names), OTHER)
 
 

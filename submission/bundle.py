@@ -176,7 +176,7 @@ def _modules(package: Path) -> Iterator[Path]:
 def _copy_models(predictor: Predictor, folder: Path) -> None:
     models = predictor.folder
     for path in _files(models / "stack"):
-        if path.name == serialization.MANIFEST or path.name.endswith((serialization.TREES, serialization.KERNEL)):
+        if path.name == serialization.MANIFEST or path.name.endswith((serialization.TREES, serialization.ARRAYS)):
             _copy(path, folder / "stack" / path.name)
     if predictor.language_models:  # the stackers of a prediction that stops early
         for path in _files(models / "stack" / subsets.FOLDER):

@@ -68,7 +68,7 @@ def _fingerprint(data: Level1Data, settings: Stack, design: Design) -> str:
     table = columns(data.meta, np.zeros((len(data), 3)), Design(bases=True, symmetric=False))
     arrays = (data.labels, data.folds, data.meta.logs, table.to_numpy())
     hashes = [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
-    given: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag"})
+    given: Mapping[str, Any] = settings.model_dump(exclude={"trials", "workers", "threads", "bag", "trees"})
     ranges = {name: str(drawn) for name, drawn in search_space(len(data), settings).items()}
     code = [inspect.getsource(module) for module in (boosting_cv, residual_booster, studies, tuning)]
     versions = [version(library) for library in ("lightgbm", "numpy", "optuna")]

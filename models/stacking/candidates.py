@@ -10,6 +10,7 @@ import numpy as np
 from models.stacking import blend
 from models.stacking.boosters import InitScore, fit_booster
 from models.stacking.contrasts import to_logs
+from models.stacking.forest import Growth, fit_forest
 from models.stacking.inner_cv import Fit, MetaModel, cross_fitted
 from models.stacking.kernel import fit_kernel
 from models.stacking.level1_data import Level1Data
@@ -92,6 +93,7 @@ def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
     add_linear(candidates, settings)
     symmetric, tuned = add_boosters(candidates, settings, place)
     if data.meta.has_features:
+        add_forest(candidates, symmetric, settings)
         add_kernel(candidates)
     _add_mixtures(candidates, settings)
     losses = {name: row_losses(softmax(logits), data.labels) for name, logits in candidates.inner.items()}
@@ -140,6 +142,13 @@ def add_boosters(candidates: CandidateSet, settings: Stack, place: StudyPlace) -
             tuned[name] = outcome
         candidates.add(name, booster, candidates.inner[margin] if outcome is None else to_logs(outcome.probabilities))
     return symmetric, tuned
+
+
+def add_forest(candidates: CandidateSet, symmetric: bool, settings: Stack) -> None:
+    """The forest, whose margin is the regression on the bases; symmetric as the boosters are."""
+    margin, held_out = candidates.init_score("regression"), candidates.inner["regression"]
+    growth = Growth(settings.trees)
+    candidates.add("forest", *fit_forest(candidates.data, margin, held_out, symmetric, settings.seed, growth))
 
 
 def add_kernel(candidates: CandidateSet) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from battles.swap import SWAPPED_CLASSES
 from models.stacking.blend import Pool
 from models.stacking.contrasts import from_logits
+from models.stacking.forest import Forest
 from models.stacking.inner_cv import MetaModel
 from models.stacking.kernel import KernelRidge
 from models.stacking.logistic import Regression, regression_parts
@@ -28,8 +29,8 @@ from models.stacking.two_classes import WithoutTie
 # What belongs to no input: constants, and what trees give without looking at any column.
 CONSTANT = "constant"
 # The simpler model on top of which trees were grown, where they look at it; additive smoothing of tiny data; what
-# kernels make of all columns together, which is no sum over them and stays one input.
-MARGIN, SMOOTHING, KERNEL = "margin", "smoothing", "kernel"
+# forests and kernels make of all columns together, which is no sum over them and stays one input each.
+MARGIN, SMOOTHING, FOREST, KERNEL = "margin", "smoothing", "forest", "kernel"
 _CHUNK = 512
 
 # Input → what it adds to lead and tie, (n, 2).
@@ -61,7 +62,7 @@ def contributions(model: MetaModel, meta: Meta) -> Contributions:
 def base_weights(model: MetaModel, bases: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Base → what its log-odds are multiplied with in the linear part of a model: `lead` of A over B, and `tie`.
 
-    What trees and kernels make of a base on top of that is not linear, and only in `contributions`.
+    What trees, forests and kernels make of a base on top of that is not linear, and only in `contributions`.
     """
     match model:
         case Pool():
@@ -78,7 +79,7 @@ def base_weights(model: MetaModel, bases: tuple[str, ...]) -> dict[str, dict[str
             }
         case Residual():
             return base_weights(model.margin, bases)
-        case KernelRidge():
+        case Forest() | KernelRidge():
             return {name: {"lead": 0.0, "tie": 0.0} for name in bases}
         case Mixture():
             members = [base_weights(member, bases) for member in model.members.values()]
@@ -142,6 +143,8 @@ def _sums(model: MetaModel, meta: Meta) -> Sums:
             if model.boosters:
                 _add_trees(sums, model, meta)
             return sums
+        case Forest():
+            return {FOREST: _contrasts(model.logits(meta))}
         case KernelRidge():
             return {KERNEL: _contrasts(model.logits(meta))}
         case Mixture():

@@ -14,9 +14,16 @@ from models.stacking.selection import leads
 from oof.metrics import row_losses
 from oof.probabilities import centred, softmax
 
-# Linear, trees and kernels, 2 : 2 : 1: with a thousand battles fixed weights beat fitted ones. What other weights and
+# Equal weights: with a thousand battles they beat fitted ones. What other weights and
 # penalties give: benchmarks/constants.py.
-WEIGHTS: Mapping[str, float] = {"regression": 0.2, "features": 0.2, "booster": 0.0, "handcrafted": 0.4, "kernel": 0.2}
+WEIGHTS: Mapping[str, float] = {
+    "regression": 0.2,
+    "features": 0.2,
+    "booster": 0.0,
+    "handcrafted": 0.2,
+    "forest": 0.2,
+    "kernel": 0.2,
+}
 WEIGHTS_WITHOUT_FEATURES: Mapping[str, float] = {"regression": 0.2, "booster": 0.8}
 # The mix's weights are shrunk by a ridge penalty of the summed log loss: to those of the average, or to others that are
 # better (`_other_centres`).

@@ -1,11 +1,11 @@
-"""Saves and loads fitted candidates without pickle: linear models in JSON, trees in LightGBM's text format, kernels in
-arrays of numbers."""
+"""Saves and loads fitted candidates without pickle: linear models in JSON, boosters in LightGBM's text format, forests
+and kernels in arrays of numbers."""
 
 import hashlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -14,6 +14,7 @@ from battles.errors import BadInput
 from battles.files import atomic, damaged, file_hash, read_json, write_json, write_text
 from models.calibration import Calibration
 from models.stacking.blend import Pool
+from models.stacking.forest import Forest
 from models.stacking.inner_cv import MetaModel
 from models.stacking.kernel import KernelRidge
 from models.stacking.logistic import Regression
@@ -24,7 +25,7 @@ from models.stacking.two_classes import WithoutTie
 
 MANIFEST = "stack.json"
 # What the names of the files beside it end in.
-TREES, KERNEL = ".trees.txt", ".kernel.npz"
+TREES, ARRAYS = ".trees.txt", ".npz"
 _FIX = "run `make stack` again"
 
 
@@ -38,7 +39,7 @@ def save(directory: Path, models: Mapping[str, MetaModel], shipped: str, about: 
     described = {name: _describe(model, models, directory, name, written) for name, model in models.items()}
     write_json(directory / MANIFEST, {"shipped": shipped, "models": described, **about}, sealed=True)
     for old in directory.iterdir():
-        if old.name.endswith((TREES, KERNEL)) and old.name not in written:
+        if old.name.endswith((TREES, ARRAYS)) and old.name not in written:
             old.unlink()
 
 
@@ -86,25 +87,28 @@ def _describe(
                 write_text(directory / file, text)
                 trees[file] = hashlib.sha256(text.encode()).hexdigest()
             written.update(trees)
-            margin = next(other for other, candidate in models.items() if candidate is model.margin)
             return {
                 "kind": "residual",
-                "margin": margin,
+                "margin": _name_of(model.margin, models),
                 "trees": trees,
                 "tree_weight": model.tree_weight,
                 "symmetric": model.design.symmetric,
                 "bases": model.design.bases,
             }
         case KernelRidge():
-            file, arrays = f"{name}{KERNEL}", cast(Any, model.arrays())
-            with atomic(directory / file) as path, path.open("wb") as handle:
-                np.savez(handle, **arrays)
-            written.add(file)
             return {
                 "kind": "kernel",
                 "gamma": model.gamma,
                 "calibration": model.calibration.values(),
-                "arrays": {file: file_hash(directory / file)},
+                "arrays": _write_arrays(model.arrays(), directory, f"{name}.kernel{ARRAYS}", written),
+            }
+        case Forest():
+            return {
+                "kind": "forest",
+                "margin": _name_of(model.margin, models),
+                "symmetric": model.symmetric,
+                "scale": model.scale,
+                "arrays": _write_arrays(model.arrays(), directory, f"{name}.forest{ARRAYS}", written),
             }
         case Mixture():
             return {
@@ -119,6 +123,18 @@ def _describe(
         case WithoutTie():
             return {"kind": "without_tie", "model": _describe(model.model, models, directory, name, written)}
     raise TypeError(f"cannot save a {type(model).__name__}")
+
+
+def _name_of(margin: MetaModel, models: Mapping[str, MetaModel]) -> str:
+    return next(name for name, candidate in models.items() if candidate is margin)
+
+
+def _write_arrays(arrays: Mapping[str, Any], directory: Path, file: str, written: set[str]) -> dict[str, str]:
+    """Writes arrays to `directory` and adds the file to `written`; returns its hash by its name."""
+    with atomic(directory / file) as path, path.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)
+    written.add(file)
+    return {file: file_hash(directory / file)}
 
 
 def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: Path) -> MetaModel:
@@ -136,9 +152,11 @@ def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: 
                 Design(value["bases"], value["symmetric"]),
             )
         case "kernel":
-            ((file, sha256),) = value["arrays"].items()
-            arrays = _read_arrays(directory / file, sha256)
+            arrays = _read_arrays(directory, value["arrays"])
             return KernelRidge.of(arrays, value["gamma"], Calibration.of(value["calibration"]))
+        case "forest":
+            margin = _restore(described, described[value["margin"]], directory)
+            return Forest.of(_read_arrays(directory, value["arrays"]), margin, value["symmetric"], value["scale"])
         case "mixture":
             members = {member: _restore(described, described[member], directory) for member in value["members"]}
             return Mixture(members, np.array(value["weights"]), np.array(value["bias"]))
@@ -153,8 +171,9 @@ def _read_trees(path: Path, sha256: str) -> lgb.Booster:
     return lgb.Booster(model_str=_read_bytes(path, sha256).decode("utf-8"))
 
 
-def _read_arrays(path: Path, sha256: str) -> dict[str, np.ndarray]:
-    with np.load(BytesIO(_read_bytes(path, sha256)), allow_pickle=False) as arrays:
+def _read_arrays(directory: Path, written: Mapping[str, str]) -> dict[str, np.ndarray]:
+    ((file, sha256),) = written.items()
+    with np.load(BytesIO(_read_bytes(directory / file, sha256)), allow_pickle=False) as arrays:
         return dict(arrays)
 
 

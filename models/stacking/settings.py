@@ -19,6 +19,7 @@ CANDIDATES = (
     "features",
     "booster",
     "handcrafted",
+    "forest",
     "kernel",
     AVERAGE,
     MIX,
@@ -70,6 +71,12 @@ class Stack(Section):
         le=1000,
         description="Boosters of the chosen trial, each with a seed of its own, which are averaged (bagging; Breiman "
         "1996).",
+    )
+    trees: int = Field(
+        default=300,
+        ge=1,
+        le=100_000,
+        description="Trees of the forest; more of them are smoother, and the time to grow them is proportional to it.",
     )
     max_bin: int = Field(
         default=63,

@@ -11,7 +11,7 @@ from models.stacking.meta_features import make_meta
 from models.stacking.settings import Stack
 from oof.probabilities import softmax
 
-QUICK = Stack(trials=1, rounds=12, patience=4, learning_rate=(0.2, 0.4), bag=1, workers=1)
+QUICK = Stack(trials=1, rounds=12, patience=4, learning_rate=(0.2, 0.4), bag=1, trees=20, workers=1)
 
 
 def battles(rows: int, seed: int = 0, orders: bool = False, bias: float = 0.0) -> Level1Data:

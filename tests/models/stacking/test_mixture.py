@@ -30,12 +30,12 @@ def test_the_mix_is_shrunk_to_the_average() -> None:
 def test_a_kernel_that_harms_is_left_out() -> None:
     weights = _mix({"kernel": 6.0}, battles(400))
     assert weights["kernel"] == pytest.approx(0, abs=1e-3)
-    assert weights["handcrafted"] == pytest.approx(0.5, abs=1e-3)
+    assert weights["forest"] == pytest.approx(0.25, abs=1e-3)
     assert weights["regression"] == pytest.approx(0.25, abs=1e-3)
 
 
 def test_bases_that_are_far_better_than_the_features_stand_alone() -> None:
-    weights = _mix({"regression": 0.2, "features": 4.0, "handcrafted": 4.0, "kernel": 4.0}, battles(400))
+    weights = _mix(dict.fromkeys(NAMES, 4.0) | {"regression": 0.2}, battles(400))
     assert weights == pytest.approx({name: float(name == "regression") for name in NAMES}, abs=1e-3)
 
 
