@@ -58,7 +58,7 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
 FORESTS: Mapping[str, Growth] = {
     "forest: 1 battle a leaf": Growth(leaf=1),
     "forest: at least 5 battles a leaf": Growth(leaf=5),
-    "forest: 30 % of the columns": Growth(columns=0.3),
+    "forest: 10 % of the columns": Growth(columns=0.1),
 }
 KERNEL = "kernel: the width that is best by itself"
 

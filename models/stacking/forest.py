@@ -30,13 +30,12 @@ _CHUNK = 1024
 class Growth(NamedTuple):
     """How trees are grown; `benchmarks.choices` says what other values give.
 
-    trees: how many. leaf: battles in a leaf, at least. columns: the share of them that is drawn for a split, of fewer
-    than a hundred their square root.
+    trees: how many. leaf: battles in a leaf, at least. columns: the share of them that is drawn for a split.
     """
 
     trees: int = 300
     leaf: int = 2
-    columns: float = 0.1
+    columns: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Trees:
         forest = ExtraTreesClassifier(
             growth.trees,
             min_samples_leaf=growth.leaf,
-            max_features=max(growth.columns, values.shape[1] ** -0.5),
+            max_features=growth.columns,
             bootstrap=drawn is not None,
             max_samples=drawn,
             random_state=seed,
