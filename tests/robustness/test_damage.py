@@ -21,7 +21,8 @@ from tests.robustness.stages_in_process import RUN, STEPS, Outcome, call, check_
 
 TORTURE = bool(os.environ.get("TORTURE"))
 SETTINGS = (
-    "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.symmetric=false stack.workers=1 tfidf.bits=12"
+    "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 "
+    "stack.trees=10 stack.symmetric=false stack.workers=1 tfidf.bits=12"
 )
 # The quick part: files of each kind, and flipped bits of each file with all of it.
 QUICK, FLIPS = 12, 8

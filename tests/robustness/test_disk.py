@@ -17,7 +17,7 @@ from tests.robustness.kills import half_written, results
 from tests.robustness.stages_in_process import RUN, STEPS, call, check_refusal, resolve, snapshot
 
 SIZES = 20 if os.environ.get("TORTURE") else 3
-SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=1 tfidf.bits=10"
+SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=2 stack.bag=1 stack.trees=10 stack.workers=1 tfidf.bits=10"
 SMALL = "sample.train=100 sample.test=10 prepare.folds=3 stack.trials=1 stack.rounds=5"
 OVERRIDES = f"SET={SMALL} run.bases=[tfidf]"
 

@@ -31,12 +31,14 @@ from tests.robustness.stages_in_process import RUN, STEPS, call, resolve
 # `make torture` sets the number of kills.
 KILLS = int(os.environ.get("TORTURE", "0"))
 QUICK = (
-    "sample.train=60 sample.test=10 prepare.folds=3 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=1 "
+    "sample.train=60 sample.test=10 prepare.folds=3 stack.trials=1 "
+    "stack.rounds=2 stack.bag=1 stack.trees=10 stack.workers=1 "
     "tfidf.bits=10 run.bases=[tfidf]"
 )
 # With a language model, whose folds go on from checkpoints, and worker processes of the stacker.
 WHOLE = (
-    "sample.train=60 sample.test=10 prepare.folds=3 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=2 "
+    "sample.train=60 sample.test=10 prepare.folds=3 stack.trials=1 "
+    "stack.rounds=2 stack.bag=1 stack.trees=10 stack.workers=2 "
     "tfidf.bits=10 run.bases=[tfidf,roberta] tiny.backbones.roberta.steps=3 roberta.epochs=3 "
     "roberta.checkpoint_minutes=0.001"
 )

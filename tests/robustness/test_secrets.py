@@ -12,7 +12,7 @@ from stages import stack
 from tests.robustness.stages_in_process import STEPS, Outcome, call, resolve, snapshot
 
 SECRET = "pl4nted-s3cret"
-SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=1 tfidf.bits=10"
+SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=2 stack.bag=1 stack.trees=10 stack.workers=1 tfidf.bits=10"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from oof.metrics import accuracy, log_loss
 from stages import compare
 from tests.robustness.stages_in_process import STEPS, Outcome, call, check_refusal, resolve
 
-SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.workers=1 stack.clean=false tfidf.bits=12"
+SETTINGS = (
+    "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.trees=10 stack.workers=1 stack.clean=false tfidf.bits=12"
+)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from report.inputs import read
 from stages import learning, report, report_extras
 from tests.robustness.stages_in_process import RUN, STEPS, call, finished_run
 
-SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.workers=1 tfidf.bits=12"
+SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.trees=10 stack.workers=1 tfidf.bits=12"
 BEFORE_REPORT = [name for name in STEPS if name not in ("predict", "predict stack", "submit", "report")]
 
 

@@ -15,7 +15,7 @@ from stages.remembered import Call
 from tests.project import copy_project
 from tests.robustness.stages_in_process import RUN, TABLE, call, check_refusal, resolve
 
-SETTINGS = "prepare.folds=2 stack.trials=1 stack.rounds=2 stack.bag=1 stack.workers=1"
+SETTINGS = "prepare.folds=2 stack.trials=1 stack.rounds=2 stack.bag=1 stack.trees=10 stack.workers=1"
 
 
 def test_a_split_is_the_same_call_with_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:

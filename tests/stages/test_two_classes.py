@@ -20,7 +20,9 @@ from submission.predict import Predictor
 from submission.table import to_csv
 from tests.robustness.stages_in_process import STEPS, call, resolve
 
-SETTINGS = "prepare.folds=3 prepare.ties=false stack.trials=1 stack.rounds=6 stack.workers=1 tfidf.bits=12"
+SETTINGS = (
+    "prepare.folds=3 prepare.ties=false stack.trials=1 stack.rounds=6 stack.trees=10 stack.workers=1 tfidf.bits=12"
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,10 @@ import pytest
 from tests.robustness.stages_in_process import finished_run
 from tests.submission.small_run import make_small_run
 
-SETTINGS = "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 stack.workers=1 stack.clean=false tfidf.bits=12"
+SETTINGS = (
+    "prepare.folds=3 stack.trials=1 stack.rounds=4 stack.bag=1 "
+    "stack.trees=10 stack.workers=1 stack.clean=false tfidf.bits=12"
+)
 
 
 @pytest.fixture(scope="session")

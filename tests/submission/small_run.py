@@ -14,7 +14,7 @@ YAML = """
 run: {bases: [llama, tfidf], threads: 1}
 prepare: {folds: 2}
 features: {}
-stack: {trials: 1, rounds: 4, bag: 1, workers: 1, clean: false}
+stack: {trials: 1, rounds: 4, bag: 1, trees: 10, workers: 1, clean: false}
 tiny: {vocabulary: 400, max_length: 96, backbones: {llama: {architecture: llama, hidden: 32, heads: 2, steps: 2}}}
 llama:
   {kind: transformer, backbone: "models/runs/{run}/tiny/llama", max_length: 96, epochs: 1, learning_rate: 0.01,
