@@ -145,16 +145,16 @@ def report(splits: Sequence[Sequence[Recorded]], data: Level1Data) -> Iterator[s
     def line(title: str, predict: Callable[[Recorded], np.ndarray], beside: np.ndarray) -> str:
         found = losses(predict)
         error = paired_standard_error(found, beside, data.groups)
-        return f"{title:<72}{found.mean():.5f}  {(found - beside).mean():+.5f} ± {error:.5f}"
+        return f"{title:<104}{found.mean():.5f}  {(found - beside).mean():+.5f} ± {error:.5f}"
 
-    yield f"{'mix as it is':<72}{mix.mean():.5f}"
+    yield f"{'mix as it is':<104}{mix.mean():.5f}"
     for other in OTHERS["with features" if features else "bases alone"]:
-        title = ", ".join(f"{name} {weight:g}" for name, weight in other.items() if weight)
+        title = ", ".join(f"{name} {weight:.3g}" for name, weight in other.items() if weight)
         yield line(f"weights: {title}", _mix(other, MIX_PENALTY), mix)
     for penalty in PENALTIES:
         yield line(f"penalty {penalty:g} instead of {MIX_PENALTY:g}", _mix(weights, penalty), mix)
     yield line(f"penalty {CHOSEN[0]:g} or {CHOSEN[1]:g}, as inner folds choose", _chosen_penalty(weights), mix)
-    yield f"{'what is chosen on the inner folds, as it is':<72}{chosen.mean():.5f}"
+    yield f"{'what is chosen on the inner folds, as it is':<104}{chosen.mean():.5f}"
     for lead in LEADS:
         yield line(f"least lead {lead:g} instead of {MINIMUM_LEAD:g}", _stack(weights, lead), chosen)
 

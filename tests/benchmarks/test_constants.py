@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.constants import Recorded, mixed, record, report, stacked
+from benchmarks.constants import OTHERS, Recorded, mixed, record, report, stacked
 from benchmarks.real_battles import Split
 from models.stacking.level1_data import Level1Data
 from models.stacking.mixture import MIX_PENALTY, WEIGHTS
@@ -44,5 +44,5 @@ def test_the_report_has_a_line_for_each_constant(recorded: tuple[list[Recorded],
         mix[fold.held] = softmax(mixed(fold, WEIGHTS, MIX_PENALTY)[1])
     assert lines[0].split()[-1] == f"{log_loss(mix, data.labels):.5f}"
     assert sum(line.startswith("penalty") for line in lines) == 7
-    assert sum(line.startswith("weights") for line in lines) == 8
+    assert sum(line.startswith("weights") for line in lines) == len(OTHERS["with features"])
     assert sum(line.startswith("least lead") for line in lines) == 4
