@@ -55,7 +55,7 @@ class Trees:
 
     @classmethod
     def grow(cls, values: np.ndarray, labels: np.ndarray, growth: Growth, seed: int) -> "Trees":
-        """Grows them on rows (n, columns), float32, and votes (n,), each row a battle."""
+        """Grows them on rows (n, columns), float32, and votes (n,); `growth.leaf` counts rows here."""
         drawn = TREE_ROWS if len(labels) > TREE_ROWS else None
         forest = ExtraTreesClassifier(
             growth.trees,

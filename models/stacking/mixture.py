@@ -14,8 +14,8 @@ from models.stacking.selection import leads
 from oof.metrics import row_losses
 from oof.probabilities import centred, softmax
 
-# Equal weights: with a thousand battles they beat fitted ones. What other weights and
-# penalties give: benchmarks/constants.py.
+# Equal weights: with a thousand battles they beat fitted ones. What other weights and penalties give:
+# benchmarks/constants.py.
 WEIGHTS: Mapping[str, float] = {
     "regression": 0.2,
     "features": 0.2,

@@ -31,6 +31,7 @@ def test_a_kernel_that_harms_is_left_out() -> None:
     weights = _mix({"kernel": 6.0}, battles(400))
     assert weights["kernel"] == pytest.approx(0, abs=1e-3)
     assert weights["forest"] == pytest.approx(0.25, abs=1e-3)
+    assert weights["handcrafted"] == pytest.approx(0.25, abs=1e-3)
     assert weights["regression"] == pytest.approx(0.25, abs=1e-3)
 
 
