@@ -55,11 +55,13 @@ class Explanation:
 @dataclass(frozen=True)
 class StudyTrials:
     """One study of the stacker: its name, and its trials: `number, state, value, rounds, seconds` and one column a
-    param."""
+    param. chosen: the number of the trial whose params the boosters have; None where the study did not come to its
+    end."""
 
     name: str
     trials: pd.DataFrame
     importances: Mapping[str, float]
+    chosen: int | None
 
 
 @dataclass(frozen=True)

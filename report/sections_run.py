@@ -2,6 +2,8 @@
 
 import json
 
+import pandas as pd
+
 from oof.table import STACK
 from report import charts, draw_study
 from report.figures_as_text import duration, number
@@ -20,12 +22,13 @@ def study(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) 
     """The tuning of the stacker's boosters; for runs whose studies can be read."""
     nested = findings.models[STACK]["log_loss"]
     words = (
-        "The boosters are tuned on inner folds, once for all battles and once without each outer fold. The best of "
-        f"many trials on the folds it was chosen on is optimistic; the stack's nested log loss, {number(nested)}, "
-        f"includes the cost of that choice. All of it is in the dashboard: make dashboard RUN={inputs.run}"
+        "The boosters are tuned on inner folds, once for all battles and once without each outer fold. The first "
+        "trial is chosen unless the best leads it by two standard errors. On the folds it was chosen on the best of "
+        f"many trials is optimistic; the stack's nested log loss, {number(nested)}, includes the cost of that choice. "
+        f"All of it is in the dashboard: make dashboard RUN={inputs.run}"
     )
     rows = [_line(one) for one in extras.studies]
-    head = ["study", "best inner log loss", "trees or not", "complete", "pruned", "failed", "time"]
+    head = ["study", "best inner log loss", "chosen trial's", "its trees", "complete", "pruned", "failed", "time"]
     final = [one for one in extras.studies if "all battles" in one.name]
     parts: list[Part] = [Words(words), *_optimism(inputs), Table(head, rows)]
     for at, one in enumerate(final):
@@ -52,14 +55,21 @@ def _optimism(inputs: Inputs) -> list[Part]:
 def _line(one: StudyTrials) -> list[str]:
     states = one.trials["state"].value_counts()
     done = one.trials[one.trials["state"] == draw_study.COMPLETE]
-    best = done.iloc[int(done["value"].to_numpy().argmin())] if len(done) else None
+    chosen = _chosen(one)
     return [
         one.name,
-        number(None if best is None else float(best["value"]), 5),
-        "none" if best is None else f"{int(best['rounds'])} rounds" if best["rounds"] else "no trees",
+        number(float(done["value"].min()) if len(done) else None, 5),
+        number(None if chosen is None else float(chosen["value"]), 5),
+        "none" if chosen is None else f"{int(chosen['rounds'])} rounds" if chosen["rounds"] else "no trees",
         *(str(int(states.get(name, 0))) for name in (draw_study.COMPLETE, draw_study.PRUNED, "FAIL")),
         duration(float(one.trials["seconds"].sum())),
     ]
+
+
+def _chosen(one: StudyTrials) -> pd.Series | None:
+    """The trial whose params the boosters have."""
+    found = one.trials[one.trials["number"] == one.chosen]
+    return found.iloc[0] if len(found) else None
 
 
 def _of_study(at: int, one: StudyTrials, gallery: Gallery) -> list[Part]:
@@ -82,10 +92,10 @@ def _of_study(at: int, one: StudyTrials, gallery: Gallery) -> list[Part]:
         figure = charts.bars(list(one.importances), values, [f"{value:.0%}" for value in values], "share of importance")
         what = f"Importances of the params of {one.name}"
         images.append(gallery.add(f"study-{at}-importances", figure, what, "Importance (PED-ANOVA)"))
-    best = done.iloc[int(done["value"].to_numpy().argmin())]
-    rows = [[name, _setting(best[name])] for name in params]
-    summary = f"Params of the best trial, {int(best['number'])}"
-    parts: list[Part] = [Images(images), Details(summary, [Table(["param", "value"], rows)])]
+    parts: list[Part] = [Images(images)]
+    if (chosen := _chosen(one)) is not None:
+        rows = [[name, _setting(chosen[name])] for name in params]
+        parts.append(Details(f"Params of the chosen trial, {one.chosen}", [Table(["param", "value"], rows)]))
     if not enough:
         few = f"{len(done)} complete trials are too few to say which params matter (at least {_ENOUGH_TRIALS})."
         parts.insert(0, Words(few))

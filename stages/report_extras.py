@@ -73,7 +73,7 @@ def studies(run: str, database: str) -> list[StudyTrials]:
     if not database and not path.exists():
         return []
     found = read_trials(database, f"{run}: ") if database else read_trials(path)
-    return [StudyTrials(one.name, one.trials, one.importances) for one in found]
+    return [StudyTrials(one.name, one.trials, one.importances, one.chosen) for one in found]
 
 
 def splits(paths: RunPaths, scores: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -33,6 +33,8 @@ STARTUP_TRIALS = 8
 METRIC = "inner log loss (nats)"
 BEST = "best inner log loss (optimistic)"
 NOTE = "note"
+# The attribute that holds the number of the chosen trial, once there is one.
+CHOSEN = "chosen trial"
 # Nats that are told apart: more digits of a mean over thousands of battles say nothing.
 DECIMALS = 6
 
@@ -155,6 +157,7 @@ def annotate(study: optuna.Study, chosen: FrozenTrial) -> None:
     best, attributes = finished(study)[0], chosen.user_attrs
     margin = attributes["margin_loss"]
     params = "\n".join(f"| {name} | {_shown(setting)} |" for name, setting in chosen.params.items())
+    study.set_user_attr(CHOSEN, chosen.number)
     study.set_user_attr(BEST, value(best))
     trees = f"{attributes['rounds']} rounds" if attributes["rounds"] else "no trees"
     study.set_user_attr(NOTE, f"{trees}; optimistic, nested figure in metrics.json")

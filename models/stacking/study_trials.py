@@ -9,7 +9,7 @@ import pandas as pd
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from models.stacking.studies import Storage, open_storage
+from models.stacking.studies import CHOSEN, Storage, open_storage
 
 # Complete trials that importances need: of fewer they are noise.
 _ENOUGH = 10
@@ -20,12 +20,14 @@ class Trials:
     """A study's name and its trials: `number, state, value, rounds, seconds` and one column a param.
 
     value: the inner log loss (nats), of a pruned trial the last one it reported. importances: param → its share in what
-    tells good trials from others (PED-ANOVA; Watanabe et al. 2023), empty for few trials.
+    tells good trials from others (PED-ANOVA; Watanabe et al. 2023), empty for few trials. chosen: the number of the
+    trial whose params the boosters have, None where the study has not come to its end.
     """
 
     name: str
     trials: pd.DataFrame
     importances: dict[str, float]
+    chosen: int | None
 
 
 def read_trials(storage: Storage, prefix: str = "") -> list[Trials]:
@@ -45,7 +47,10 @@ def read_trials(storage: Storage, prefix: str = "") -> list[Trials]:
         began = max((trial.datetime_start for trial in trials if trial.datetime_start), default=None)
         if began is not None and (title not in latest or began > latest[title][0]):
             table = pd.DataFrame([_row(trial) for trial in trials])
-            latest[title] = began, Trials(name.removeprefix(prefix), table, _importances(study))
+            latest[title] = (
+                began,
+                Trials(name.removeprefix(prefix), table, _importances(study), study.user_attrs.get(CHOSEN)),
+            )
     return [trials for _, trials in latest.values()]
 
 

@@ -82,6 +82,15 @@ def test_what_is_closed_of_the_gap_to_a_known_truth_stands_above_all_sections(wr
     assert closed["Bayes-optimal"]["share"] == 1.0
 
 
+def test_the_params_shown_are_those_of_the_chosen_trial(written: Path) -> None:
+    """The study of `synthetic.everything`: trial 10 is the best complete one, trial 4 is chosen."""
+    words = " ".join(_words(written).split())
+    line = words[words.index("chosen trial's") :]
+    best, chosen = np.linspace(1.1, 1.0, 12)[[10, 4]]
+    assert line.index(f"{best:.5f}") < line.index(f"{chosen:.5f} 9 rounds")
+    assert "Params of the chosen trial, 4 param value num_leaves 7 extra_trees True" in words
+
+
 def test_the_page_stands_alone_with_every_section_and_figure(written: Path) -> None:
     page = Page((written / "index.html").read_text(encoding="utf-8"))
     assert page.anchors == [

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from models.stacking.studies import StudySpec, open_study
+from models.stacking.studies import CHOSEN, StudySpec, open_study
 from models.stacking.study_trials import read_trials
 
 
@@ -31,6 +31,10 @@ def test_trials_are_read_with_params_states_and_importances(tmp_path: Path) -> N
     _study(path, "other: handcrafted booster, all battles [2]", 3)
     study.ask()  # still running: not shown
     (found,) = read_trials(path, "mine: ")
+    assert found.chosen is None
+    study.set_user_attr(CHOSEN, 13)
+    (found,) = read_trials(path, "mine: ")
+    assert found.chosen == 13
     assert found.name == "handcrafted booster, all battles [1]"
     assert found.trials["number"].tolist() == list(range(14))
     pruned = found.trials.iloc[1]

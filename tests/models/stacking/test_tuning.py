@@ -14,7 +14,7 @@ from models.stacking import tuning
 from models.stacking.blend import optimal_blend
 from models.stacking.boosting_cv import BoostingCurve, InnerFold, boost_cv, inner_folds
 from models.stacking.residual_booster import Design, fixed_params
-from models.stacking.studies import BEST, DECIMALS, NOTE, STARTUP_TRIALS, StudySpec, open_study
+from models.stacking.studies import BEST, CHOSEN, DECIMALS, NOTE, STARTUP_TRIALS, StudySpec, open_study
 from models.stacking.tuning import FIRST, Tuned, _chosen, _pruning, first_recipes, search_space, tune
 from oof.metrics import log_loss
 from oof.probabilities import softmax
@@ -57,6 +57,7 @@ def test_trials_say_what_they_measured(inner: list[InnerFold], tmp_path: Path) -
     assert study.user_attrs[BEST] == study.best_value
     chosen = next(trial for trial in study.trials if f"Chosen trial: {trial.number}\n" in get_note(study))
     assert tuned.loss == chosen.value
+    assert study.user_attrs[CHOSEN] == chosen.number
     rounds = chosen.user_attrs["rounds"]
     note = f"{rounds} rounds" if rounds else "no trees"
     assert study.user_attrs[NOTE] == f"{note}; optimistic, nested figure in metrics.json"
