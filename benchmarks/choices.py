@@ -56,8 +56,7 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 FORESTS: Mapping[str, Growth] = {
-    "forest: 1 battle a leaf": Growth(leaf=1),
-    "forest: at least 5 battles a leaf": Growth(leaf=5),
+    "forest: at least 2 battles a leaf": Growth(leaf=2),
     "forest: 10 % of the columns": Growth(columns=0.1),
 }
 KERNEL = "kernel: the width that is best by itself"

@@ -34,7 +34,7 @@ class Growth(NamedTuple):
     """
 
     trees: int = 300
-    leaf: int = 2
+    leaf: int = 1
     columns: float = 0.3
 
 
