@@ -14,6 +14,7 @@ from models.transformer.data.token_cache import encode_once
 from models.transformer.data.tokenization import encode, for_prediction
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.engine import distributed, fsdp
+from models.transformer.planning.host_memory import avoid_holes_if_short
 from models.transformer.planning.preflight import resolve_for_predicting, resolve_for_training
 from models.transformer.settings import Transformer
 from oof.model_store import FitModel, PredictTest
@@ -55,6 +56,7 @@ def _context(
     device = current_device()
     resolved = resolve_for_training(settings, device)
     fsdp.check(resolved)
+    avoid_holes_if_short(resolved, device)
     if resolved.names_weight:
         _ = training_set.names  # refused now, before anything is loaded
     tokenizer = load_tokenizer(resolved)

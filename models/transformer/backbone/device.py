@@ -23,6 +23,8 @@ LEAST_DRIVER = {12: 525, 13: 580}
 # and #190385: CUDA 12.6 still has code for Maxwell, Pascal and Volta).
 OLDER = "cu126"
 _DEVICES, _DRIVER = Path("/dev"), Path("/proc/driver/nvidia/version")
+# The memory limit of a container, by control groups of version 2 and 1.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 # Where the set-up notes which build of torch was asked for (stages/install.sh).
 _ASKED_FOR = Path(".venv/torch")
 
@@ -137,8 +139,7 @@ def has_code_for(capability: tuple[int, int], architectures: list[str]) -> bool:
 def device_spec(device: torch.device) -> DeviceSpec:
     """The specification of a device of this machine."""
     if device.type != "cuda":
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return DeviceSpec("cpu", "cpu", memory, multiplies_bf16=_multiplies_bf16())
+        return DeviceSpec("cpu", "cpu", _host_memory(), multiplies_bf16=_multiplies_bf16())
     properties = torch.cuda.get_device_properties(device)
     return DeviceSpec(
         properties.name,
@@ -148,6 +149,14 @@ def device_spec(device: torch.device) -> DeviceSpec:
         getattr(properties, "shared_memory_per_block_optin", 0),
         missing_for_triton(),
     )
+
+
+def _host_memory() -> int:
+    """Bytes of this machine's memory, or of what a container may take of it."""
+    limits = [path.read_text(encoding="ascii").strip() for path in _LIMITS if path.is_file()]
+    # Where there is no limit, version 2 says "max" and version 1 a number beyond all memory.
+    numbers = [int(limit) for limit in limits if limit.isdigit()]
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *numbers])
 
 
 def _multiplies_bf16() -> bool:

@@ -13,6 +13,7 @@ FROM_DATA_SHEET = f"""\
 time: training at {LEARNING} and predicting at {READING} of {{of_peak}} of the rate on the card's data sheet, as seen on
   an H100 (of a T4, on T4s); int8 and nf4 take longer, and an L4, held to 72 W, may not keep its rate up. A measured
   figure: python -m benchmarks.gpu on the card itself"""
+HOLES = "holes: freed blocks that the CPU's allocator keeps; where they might not fit it gives all back, which is slow"
 COUNTED = """\
   without loading and compiling, without the curve's held-out battles
 memory: at max_length tokens a row; each of several processes takes it
@@ -38,7 +39,8 @@ def describe_plans(plans: Mapping[str, Plan], machine: Machine) -> str:
     table = pd.DataFrame({name: _column(plan) for name, plan in plans.items()}).to_string()
     notes = [line for name, plan in plans.items() for line in _notes(name, plan, machine.spec.usable)]
     times = MEASURED if machine.card is None else FROM_DATA_SHEET.format(of_peak=machine.card.of_peak)
-    return "\n".join([table, "", *notes, times, COUNTED])
+    holes = [HOLES] if machine.spec.kind == "cpu" else []
+    return "\n".join([table, "", *notes, times, COUNTED, *holes])
 
 
 def _column(plan: Plan) -> dict[str, str]:
@@ -61,7 +63,9 @@ def _column(plan: Plan) -> dict[str, str]:
         "memory, frozen weights": _size(memory.weights),
         "memory, trained + optimizer": _size(memory.trained + memory.gradients + memory.optimizer),
         "memory, a step": _size(memory.step),
+        **({"memory, Python and libraries": _size(memory.process)} if memory.process else {}),
         "memory, in all": _size(memory.total) + ("" if plan.fits else "  TOO MUCH"),
+        **({"memory, with holes": f"up to {_size(memory.most)}"} if memory.holes else {}),
         "time a fold, training": duration_text(plan.train_seconds),
         "time a fold, predicting": duration_text(plan.predict_seconds),
         "time, in all": duration_text(plan.seconds),
@@ -77,6 +81,11 @@ def _notes(name: str, plan: Plan, usable: int) -> list[str]:
         notes.append(
             f"{name}: does not fit: {_size(plan.memory.total)} of {_size(usable)}; "
             + (f'fits with SET="{fix}"' if fix else "no setting makes it fit; take a smaller backbone or a larger card")
+        )
+    if plan.fits and plan.memory.most > usable:
+        notes.append(
+            f"{name}: without holes from the start, as {_size(plan.memory.most)} of {_size(usable)} would be too much: "
+            "training takes up to twice the time"
         )
     if plan.spare:
         spare = " ".join(f"{name}.{change}" for change in plan.spare.split())

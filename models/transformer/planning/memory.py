@@ -1,6 +1,8 @@
 """Memory needed to train a base, computed from its configuration: nothing is loaded or downloaded.
 
-    total = weights + trained x (4 + 4) + optimizer + max(step, temporary)
+    total = process + weights + trained x (4 + 4) + optimizer + max(step, temporary)
+
+- `process`: Python and its libraries, on the CPU.
 
 - `weights`: frozen parameters and buffers, as stored. Of a matrix with n entries and r rows, NF4 with double
   quantisation takes n/2 bytes, a byte for each block of 64, 4 for each 256 blocks, and 1,092 for its tables; int8 takes
@@ -13,6 +15,8 @@
   (`planning.activations`): rows of `max_length` tokens, or one pack. It is run for two and three trained layers and is
   linear in their number.
 - `temporary`: AdamW's square roots, 4 bytes each, when the step's memory is free again; the 8-bit kernels need none.
+
+On the CPU the allocator leaves holes between freed blocks, up to about as much as a step (`planning.host_memory`).
 """
 
 from collections.abc import Iterable
@@ -35,6 +39,8 @@ GRADIENT, MOMENTS, TEMPORARY = 4, 8, 4  # bytes per trained parameter
 # Numbers in a tensor from which bitsandbytes keeps its moments in 8 bits, and pages them; numbers that share a scale.
 EIGHT_BIT_SINCE, PAGED_SINCE, MOMENTS_BLOCK = 4096, 100_000, 256
 FUSED = ("flex_attention", "flash_attention_2")  # they tell what must not be seen without a matrix
+# What Python, torch, transformers and peft take before a model is loaded: torch 2.13 for CPUs, on Linux.
+PROCESS = 600_000_000
 STACKS = (2, 3)  # numbers of trained layers that a step is run for
 
 
@@ -43,6 +49,7 @@ class Memory:
     """Bytes by purpose; `parameters` and `trained_parameters` are counts. `rows` x `tokens` is the micro-batch.
 
     `packed` says that its rows are one pack of battles; `paged` moments may leave the card and are not in the total.
+    `holes` is what the allocator may hold beside it, about.
     """
 
     parameters: int
@@ -56,11 +63,18 @@ class Memory:
     optimizer: int
     paged: int
     step: int
+    process: int = 0
+    holes: int = 0
 
     @property
     def total(self) -> int:
         """The fullest moment of training, in bytes."""
-        return self.weights + self.trained + self.gradients + self.optimizer + self.step
+        return self.process + self.weights + self.trained + self.gradients + self.optimizer + self.step
+
+    @property
+    def most(self) -> int:
+        """What the process takes with the holes that the allocator leaves, in bytes."""
+        return self.total + self.holes
 
 
 def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
@@ -73,6 +87,7 @@ def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
     multiple = pack_padding_multiple(config.model_type, settings.attention, settings)
     rows, tokens = micro_batch(settings, multiple)
     step = _step(settings, config, spec, rows, tokens, bool(multiple))
+    here = spec.kind == "cpu"
     return Memory(
         parameters=sum(p.numel() for p in model.parameters()),
         trained_parameters=trained,
@@ -85,6 +100,8 @@ def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
         optimizer=moments - paged,
         paged=paged,
         step=max(step, TEMPORARY * trained if settings.optimizer == "adamw" else 0),
+        process=PROCESS if here else 0,
+        holes=step if here else 0,
     )
 
 

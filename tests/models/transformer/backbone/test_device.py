@@ -126,3 +126,13 @@ def test_a_large_backbone_is_refused_before_its_weights_and_a_tiny_one_is_not(
     monkeypatch.setattr(preflight, "load_config", lambda _: GEMMA_2_9B)
     with pytest.raises(BadInput, match="TORCH: this machine has an NVIDIA GPU"):
         preflight.resolve_for_training(settings(checkpoints["gemma2"]), cpu)
+
+
+@pytest.mark.parametrize(("limit", "taken"), [("max\n", False), ("1000000\n", True), (f"{2**63 - 4096}\n", False)])
+def test_a_container_has_the_memory_that_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, taken: bool
+) -> None:
+    monkeypatch.setattr(device, "_LIMITS", (tmp_path / "none", tmp_path / "memory.max"))
+    whole = device.device_spec(torch.device("cpu")).memory
+    (tmp_path / "memory.max").write_text(limit)
+    assert device.device_spec(torch.device("cpu")).memory == (1_000_000 if taken else whole)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ from models.transformer.backbone.pretrained import load_config, load_tokenizer
 from models.transformer.data.tokenization import encode
 from models.transformer.planning import plan, suggestions
 from models.transformer.planning.cards import CARDS
-from models.transformer.planning.memory import Memory
+from models.transformer.planning.description import describe_plans
+from models.transformer.planning.memory import PROCESS, Memory
 from models.transformer.settings import Lora, Tiny, TinyBackbone, Transformer
 from tests.models.transformer.checkpoints import battles, settings
 
@@ -152,3 +154,23 @@ def test_a_tiny_backbone_that_is_not_made_yet_is_planned_by_its_sizes() -> None:
     config, tokenizer = source.config, source.tokenizer
     assert (config.hidden_size, config.num_hidden_layers) == (32, 3)
     assert len(tokenizer) == config.vocab_size == 400
+
+
+def test_on_a_cpu_the_plan_says_what_the_process_takes_with_holes_and_without(checkpoints: dict[str, Path]) -> None:
+    base = settings(checkpoints["llama"])
+    source = plan.Source(load_config(base), None)
+    found = plan.make(base, source, battles(), ROWS, HERE)
+    needed = found.memory
+    assert needed.process == PROCESS
+    assert needed.total == PROCESS + needed.weights + needed.trained + needed.gradients + needed.optimizer + needed.step
+    assert needed.total < needed.most <= needed.total + needed.step
+    lines = describe_plans({"one": found}, HERE)
+    assert re.search(r"memory, with holes +up to 6\d\d MB", lines)
+    assert "without holes from the start" not in lines
+    tight = replace(HERE.spec, memory=round((needed.total + needed.most) / 2 / 0.9))
+    found = plan.make(base, source, battles(), ROWS, replace(HERE, spec=tight))
+    assert found.fits
+    assert "one: without holes from the start, as 6" in describe_plans({"one": found}, replace(HERE, spec=tight))
+    card = plan.make(base, source, battles(), ROWS, plan.Machine.of_card(CARDS["a100-80"], 1))
+    assert (card.memory.process, card.memory.holes) == (0, 0)
+    assert "holes" not in describe_plans({"one": card}, plan.Machine.of_card(CARDS["a100-80"], 1))
