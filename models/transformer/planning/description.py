@@ -65,7 +65,7 @@ def _column(plan: Plan) -> dict[str, str]:
         "memory, a step": _size(memory.step),
         **({"memory, Python and libraries": _size(memory.process)} if memory.process else {}),
         "memory, in all": _size(memory.total) + ("" if plan.fits else "  TOO MUCH"),
-        **({"memory, with holes": f"up to {_size(memory.most)}"} if memory.holes else {}),
+        **({"memory, with holes": f"about {_size(memory.most)}"} if memory.holes else {}),
         "time a fold, training": duration_text(plan.train_seconds),
         "time a fold, predicting": duration_text(plan.predict_seconds),
         "time, in all": duration_text(plan.seconds),

@@ -1,9 +1,9 @@
 """Host memory of a training on the CPU: glibc's allocator leaves holes and is fast, or leaves none and is slow.
 
 Smaller blocks come from a heap. What is freed there stays with the process, and between blocks of many sizes it is
-often too small for the next one: a training may take as much again as it has in use in a step. Blocks above a threshold
-are mapped one by one, and unmapped when they are freed. glibc raises that threshold to 32 MB as blocks are freed, as
-mapping and clearing pages takes time; fixed, it leaves no holes.
+often too small for the next one: a training takes half of a step's memory to nine tenths of it more. Blocks above a
+threshold are mapped one by one, and unmapped when they are freed. glibc raises that threshold to 32 MB as blocks are
+freed, as mapping and clearing pages takes time; fixed, it leaves no holes.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ def avoid_holes_if_short(settings: Transformer, on: torch.device) -> None:
     give_back_at_once()
     fits = "" if needed.total <= spec.usable else "; that is too much as well, make plan names settings that take less"
     print(
-        f"memory: training takes {needed.total / 1e9:.1f} GB, with holes between freed blocks up to "
+        f"memory: training takes {needed.total / 1e9:.1f} GB, with holes between freed blocks about "
         f"{needed.most / 1e9:.1f} of {spec.usable / 1e9:.1f} GB; without holes from here on, up to twice as slow{fits}",
         flush=True,
     )

@@ -16,7 +16,8 @@
   linear in their number.
 - `temporary`: AdamW's square roots, 4 bytes each, when the step's memory is free again; the 8-bit kernels need none.
 
-On the CPU the allocator leaves holes between freed blocks, up to about as much as a step (`planning.host_memory`).
+On the CPU the allocator leaves holes between freed blocks as well: `holes`, about, not in the total
+(`planning.host_memory`).
 """
 
 from collections.abc import Iterable
@@ -41,6 +42,8 @@ EIGHT_BIT_SINCE, PAGED_SINCE, MOMENTS_BLOCK = 4096, 100_000, 256
 FUSED = ("flex_attention", "flash_attention_2")  # they tell what must not be seen without a matrix
 # What Python, torch, transformers and peft take before a model is loaded: torch 2.13 for CPUs, on Linux.
 PROCESS = 600_000_000
+# Holes of glibc's heap beside a step: half of it to nine tenths were seen (docs/language-models.md).
+HOLES = 0.75
 STACKS = (2, 3)  # numbers of trained layers that a step is run for
 
 
@@ -101,7 +104,7 @@ def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
         paged=paged,
         step=max(step, TEMPORARY * trained if settings.optimizer == "adamw" else 0),
         process=PROCESS if here else 0,
-        holes=step if here else 0,
+        holes=int(HOLES * step) if here else 0,
     )
 
 

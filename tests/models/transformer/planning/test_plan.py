@@ -165,7 +165,7 @@ def test_on_a_cpu_the_plan_says_what_the_process_takes_with_holes_and_without(ch
     assert needed.total == PROCESS + needed.weights + needed.trained + needed.gradients + needed.optimizer + needed.step
     assert needed.total < needed.most <= needed.total + needed.step
     lines = describe_plans({"one": found}, HERE)
-    assert re.search(r"memory, with holes +up to 6\d\d MB", lines)
+    assert re.search(r"memory, with holes +about 6\d\d MB", lines)
     assert "without holes from the start" not in lines
     tight = replace(HERE.spec, memory=round((needed.total + needed.most) / 2 / 0.9))
     found = plan.make(base, source, battles(), ROWS, replace(HERE, spec=tight))
