@@ -52,7 +52,18 @@ OTHERS: Mapping[str, Sequence[Mapping[str, float]]] = {
             (1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6),
         )
     ),
-    "bases alone": tuple({"regression": 1 - share, "booster": share} for share in (0.0, 0.4, 0.6, 1.0)),
+    "bases alone": tuple(
+        dict(zip(WEIGHTS_WITHOUT_FEATURES, shares, strict=True))
+        for shares in (
+            (1, 0, 0),
+            (0.2, 0.8, 0),
+            (0.2, 0.6, 0.2),
+            (0, 0.9, 0.1),
+            (0, 0.7, 0.3),
+            (0, 0.6, 0.4),
+            (0.3, 0.4, 0.3),
+        )
+    ),
 }
 
 
@@ -102,8 +113,8 @@ def record(split: Split, settings: Stack) -> list[Recorded]:
             add_linear(fitted, settings)
             place = StudyPlace(Path(folder) / "study.journal", f"without fold {fold}")
             symmetric, _ = add_boosters(fitted, settings, place)
+        add_forest(fitted, symmetric, settings)
         if rest.meta.has_features:
-            add_forest(fitted, symmetric, settings)
             add_kernel(fitted)
         meta = split.data.meta.rows(held)
         outer = {name: centred(model.logits(meta)) for name, model in fitted.models.items()}

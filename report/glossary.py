@@ -58,7 +58,8 @@ GLOSSARY = (
     ),
     (
         "forest",
-        "Extremely randomised trees on the bases and the handcrafted columns: deep ones, grown apart and averaged.",
+        "Extremely randomised trees on the bases and, where there are any, the handcrafted columns: deep ones, grown "
+        "apart and averaged.",
     ),
     (
         "kernel",

@@ -92,8 +92,8 @@ def fit(data: Level1Data, settings: Stack, place: StudyPlace) -> Fitted:
     candidates = CandidateSet(data)
     add_linear(candidates, settings)
     symmetric, tuned = add_boosters(candidates, settings, place)
+    add_forest(candidates, symmetric, settings)
     if data.meta.has_features:
-        add_forest(candidates, symmetric, settings)
         add_kernel(candidates)
     _add_mixtures(candidates, settings)
     losses = {name: row_losses(softmax(logits), data.labels) for name, logits in candidates.inner.items()}

@@ -24,7 +24,8 @@ WEIGHTS: Mapping[str, float] = {
     "forest": 0.2,
     "kernel": 0.2,
 }
-WEIGHTS_WITHOUT_FEATURES: Mapping[str, float] = {"regression": 0.2, "booster": 0.8}
+# The booster's margin is the regression, which therefore needs no weight of its own here.
+WEIGHTS_WITHOUT_FEATURES: Mapping[str, float] = {"regression": 0.0, "booster": 0.8, "forest": 0.2}
 # The mix's weights are shrunk by a ridge penalty of the summed log loss: to those of the average, or to others that are
 # better (`_other_centres`).
 MIX_PENALTY = 200.0
