@@ -1,7 +1,7 @@
 """Host memory of a training on the CPU: glibc's allocator leaves holes and is fast, or leaves none and is slow.
 
 Smaller blocks come from a heap. What is freed there stays with the process, and between blocks of many sizes it is
-often too small for the next one: a training takes half of a step's memory to nine tenths of it more. Blocks above a
+often too small for the next one: a training takes half of a step's memory to all of it more. Blocks above a
 threshold are mapped one by one, and unmapped when they are freed. glibc raises that threshold to 32 MB as blocks are
 freed, as mapping and clearing pages takes time; fixed, it leaves no holes.
 """

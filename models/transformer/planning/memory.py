@@ -42,8 +42,8 @@ EIGHT_BIT_SINCE, PAGED_SINCE, MOMENTS_BLOCK = 4096, 100_000, 256
 FUSED = ("flex_attention", "flash_attention_2")  # they tell what must not be seen without a matrix
 # What Python, torch, transformers and peft take before a model is loaded: torch 2.13 for CPUs, on Linux.
 PROCESS = 600_000_000
-# Holes of glibc's heap beside a step: half of it to nine tenths were seen (docs/language-models.md).
-HOLES = 0.75
+# Holes of glibc's heap: a share of a step, and bytes, as `benchmarks.host_memory` has seen them.
+HOLES, LEAST_HOLES = 0.7, 100_000_000
 STACKS = (2, 3)  # numbers of trained layers that a step is run for
 
 
@@ -104,7 +104,7 @@ def estimate(settings: Transformer, config: Any, spec: DeviceSpec) -> Memory:
         paged=paged,
         step=max(step, TEMPORARY * trained if settings.optimizer == "adamw" else 0),
         process=PROCESS if here else 0,
-        holes=int(HOLES * step) if here else 0,
+        holes=int(HOLES * step) + LEAST_HOLES if here else 0,
     )
 
 
