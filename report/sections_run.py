@@ -37,7 +37,7 @@ def study(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) 
 
 
 def _optimism(inputs: Inputs) -> list[Part]:
-    """The best inner figure of each tuned candidate beside its nested one; nothing where the stacker names none."""
+    """Inner loss of the chosen trial of each tuned candidate beside its nested one; nothing where none is named."""
     candidates = inputs.scores["candidates"]
     found = [
         (name, inner, candidates[name]["log_loss"])
@@ -48,7 +48,7 @@ def _optimism(inputs: Inputs) -> list[Part]:
         [name, number(inner), number(nested), number(nested - inner, sign=True)]
         for name, inner, nested in sorted(found, key=lambda one: one[2])
     ]
-    head = ["candidate", "best inner log loss", "nested log loss", "optimism, nats"]
+    head = ["candidate", "chosen trial, inner log loss", "nested log loss", "optimism, nats"]
     return [Table(head, rows)] if rows else []
 
 

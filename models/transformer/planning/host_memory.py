@@ -17,7 +17,8 @@ from models.transformer.planning import memory
 from models.transformer.planning.preflight import SMALL
 from models.transformer.settings import Transformer
 
-# Bytes from which blocks are mapped; with 4 MB there were holes again (docs/language-models.md).
+# Bytes from which blocks are mapped. With 4 MB there were holes again: 4.1 GB instead of 3.1 for 8 battles of 256
+# tokens, eager attention and bf16 on SmolLM2.
 BLOCK = 2**20
 _M_MMAP_THRESHOLD = -3  # of <malloc.h>
 

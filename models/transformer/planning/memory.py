@@ -3,7 +3,6 @@
     total = process + weights + trained x (4 + 4) + optimizer + max(step, temporary)
 
 - `process`: Python and its libraries, on the CPU.
-
 - `weights`: frozen parameters and buffers, as stored. Of a matrix with n entries and r rows, NF4 with double
   quantisation takes n/2 bytes, a byte for each block of 64, 4 for each 256 blocks, and 1,092 for its tables; int8 takes
   n + 4 r bytes. The table of token embeddings and the head are never quantised.
