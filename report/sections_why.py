@@ -1,6 +1,6 @@
 """The sections on why: what the stacker's predictions are made of, and battles to look at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,12 @@ _DRAWN = 15
 _SIZES = ("lead of A", "tie", "trees' gain")
 
 
+def memory_of_votes(names: Sequence[str]) -> str:
+    """What is to be known of a forest among the inputs; nothing without one."""
+    remembers = " A forest's leaves hold the votes of these very battles: on others its terms are smaller."
+    return remembers if "forest" in names else ""
+
+
 def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) -> Section:
     """Weights of the bases, what leaving one out costs, and contributions of the stacker's inputs."""
     parts: list[Part] = []
@@ -33,7 +39,7 @@ def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) ->
                 "inputs: of the lead of A over B, and of the log-odds of a tie. In regressions a term is a "
                 "coefficient times a column; in trees it is a SHAP value. The figures are mean sizes of these terms, "
                 f"in log-odds, over {sampled:,} battles drawn at random. The shipped stacker has learnt from these "
-                "battles, so they say what it uses, not how good that is."
+                f"battles, so they say what it uses, not how good that is.{memory_of_votes(explanation.names)}"
             ),
             Images(
                 [
