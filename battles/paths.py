@@ -80,6 +80,10 @@ class RunPaths:
         """The fitted stacker and its studies."""
         return self.models / "stack"
 
+    def stack_without(self, fold: int) -> Path:
+        """The stacker whose predictions of a fold are its nested ones: it was fitted on all other folds."""
+        return self.stack / "nested" / f"without-fold-{fold}"
+
     @property
     def feature_model(self) -> Path:
         """What makes the features of battles without votes. No base can have this name."""

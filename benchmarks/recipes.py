@@ -4,10 +4,10 @@
 
 A finished run of the sample gives the battles and the tiny Llama, which is trained here without quantisation: on two
 thirds of the battles, in five folds, once for each seed of the training. The other third, of other prompts, is what
-some options learn from beside them: votes, a first stage, a teacher. Loss is over the true probabilities. A difference
-is that to the option named beside it, mean over the seeds, with its standard error over battles, and its spread: the
-standard deviation over seeds. A tiny model of an invented world says whether an option works, not what it gains with a
-large one.
+some options learn from beside them: votes, a first stage, a teacher. It is also what the folds' models together and the
+one model of their adapters are compared on. Loss is over the true probabilities. A difference is that to the option
+named beside it, mean over the seeds, with its standard error over battles, and its spread: the standard deviation over
+seeds. A tiny model of an invented world says whether an option works, not what it gains with a large one.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from battles.folds import make_folds
 from battles.paths import RunPaths
 from battles.schema import TEXTS
 from benchmarks.sample_reading import reader
-from models.transformer.base_model import open_base
+from models.transformer.base_model import open_base, open_mean
 from models.transformer.data.training_set import TrainingSet
 from models.transformer.library_warnings import quiet
 from models.transformer.settings import Transformer
-from oof.crossfit import crossfit
+from oof.crossfit import crossfit, mean_job, predict_test, select_models
 from oof.model_store import ModelStore
 from oof.table import MEAN
 from stages.params_file import merge
@@ -38,12 +38,13 @@ from stages.params_file import merge
 BASE, THIRDS, FOLDS, SPLIT = "llama", 3, 5, 20
 START = "as in the sample"
 FURTHER, STAGE, TEACHER = "further battles", "a first stage on them", "a teacher trained on them"
+FOLDS_TOGETHER, ONE_MODEL = "mean of the folds, on them", "one model of the folds' adapters"
 SHOWN_ONCE = {"epochs": 1}
 
 
 @dataclass(frozen=True)
 class Option:
-    """Settings that are merged into the base's, what else the training gets, and the option to compare with."""
+    """Settings that are merged into the base's, what the further battles are for, and the option to compare with."""
 
     changes: Mapping[str, Any]
     gets: str | None = None
@@ -63,22 +64,34 @@ OPTIONS = {
     "LoRA+": Option({"lora": {"plus_ratio": 4.0}}),
     "LoRA dropout": Option({"lora": {"dropout": 0.05}}),
     "NF4": Option({"quantization": "nf4"}),
+    "96 tokens": Option({"max_length": 96}),
+    "96 tokens in prediction alone": Option({"predict_max_length": 96}),
+    "cut in the middle": Option({"truncation": "middle"}),
+    "cut on the left": Option({"truncation": "left"}),
+    "cut in proportion": Option({"truncation": "proportional"}),
+    "cut in proportion, 96 tokens": Option({"truncation": "proportional", "max_length": 96}, beside="96 tokens"),
+    "turns interleaved, 96 tokens": Option(
+        {"template": {"turns": "interleaved"}, "max_length": 96}, beside="96 tokens"
+    ),
     FURTHER: Option({}, FURTHER),
     STAGE: Option({}, STAGE),
     TEACHER: Option({"teacher": {"file": "its rows", "weight": 0.3}}, TEACHER),
     "the same, temperature 5, cosine": Option(
         {"teacher": {"file": "its rows", "weight": 0.3, "temperature": 5.0, "cosine": 1.0}}, TEACHER
     ),
+    FOLDS_TOGETHER: Option({}, FOLDS_TOGETHER),
+    ONE_MODEL: Option({}, ONE_MODEL, beside=FOLDS_TOGETHER),
 }
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Battles of a run's sample with their true probabilities: those to cross-fit on, and further ones."""
+    """Battles of a run's sample, to cross-fit on and further ones, with their true probabilities (battles, 3)."""
 
     own: pd.DataFrame
     further: pd.DataFrame
     truth: np.ndarray
+    truth_of_further: np.ndarray
 
     @classmethod
     def of(cls, paths: RunPaths) -> "Sample":
@@ -87,12 +100,18 @@ class Sample:
         aside = (make_folds(battles, THIRDS, SPLIT)["fold"] == 0).to_numpy()
         own, further = (battles[rows].reset_index(drop=True) for rows in (~aside, aside))
         truth_of = reader(read_json(paths.stamp("sample"), sealed=True)["settings"]["seed"])
-        truth = [truth_of(texts) for texts in own[list(TEXTS)].itertuples(index=False, name=None)]
-        return cls(own, further, np.array(truth))
+        truths = (
+            np.array([truth_of(texts) for texts in part[list(TEXTS)].itertuples(index=False, name=None)])
+            for part in (own, further)
+        )
+        return cls(own, further, *truths)
 
 
 def losses(sample: Sample, settings: Transformer, gets: str | None, folder: Path) -> np.ndarray:
-    """Log loss of each of the own battles, (battles,), by out-of-fold probabilities over the true ones."""
+    """Log loss over the true probabilities of each of the own battles, (battles,), by out-of-fold ones; of each of the
+    further battles where they are predicted."""
+    if gets in (FOLDS_TOGETHER, ONE_MODEL):
+        return _losses(sample.truth_of_further, _of_further(sample, settings, gets == ONE_MODEL, folder))
     taught = None
     if gets in (STAGE, TEACHER):
         plain = settings.model_copy(update={"teacher": None})
@@ -109,8 +128,24 @@ def losses(sample: Sample, settings: Transformer, gets: str | None, folder: Path
     extra = sample.further if gets == FURTHER else None
     fit, _ = open_base(BASE, settings, TrainingSet.of(sample.own, extra, taught), None, folder)
     folds = make_folds(sample.own, FOLDS, SPLIT)
-    found = crossfit(folds, None, ModelStore(folder, {}), fit).valid[MEAN]
-    of_battles: np.ndarray = -(sample.truth * np.log(found)).sum(axis=1)
+    return _losses(sample.truth, crossfit(folds, None, ModelStore(folder, {}), fit).valid[MEAN])
+
+
+def _of_further(sample: Sample, settings: Transformer, jointly: bool, folder: Path) -> np.ndarray:
+    """Probabilities (battles, 3) of the further battles, by the models of the folds or, jointly, of their mean."""
+    training, folds = TrainingSet.of(sample.own), make_folds(sample.own, FOLDS, SPLIT)
+    store, every = ModelStore(folder, {}), [*range(FOLDS)]
+    fit, predict = open_base(BASE, settings, training, sample.further, folder)
+    crossfit(folds, None, store, fit)
+    jobs, _ = select_models(folds, every, store, "mean", training.labels)
+    if jointly:
+        jobs = [mean_job(folds, every)]
+        store.fit_once(jobs[0], open_mean(BASE, settings, training, sample.further, folder, every))
+    return predict_test(jobs, store, predict)[MEAN]
+
+
+def _losses(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    of_battles: np.ndarray = -(truth * np.log(found)).sum(axis=1)
     return of_battles
 
 

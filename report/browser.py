@@ -116,16 +116,15 @@ def _battle(
         "probability": f"{percent(float(stack[vote]), 0)} for the vote",
         "kinds": list(kinds),
         "models": [] if set(models) == {UNKNOWN} else models,
-        "predictions": _predictions(inputs, row, explained),
-        "moved": None if explained is None else _moved(*explained),
+        "predictions": _predictions(inputs, row),
+        # Without ties there is nothing but the lead.
+        "moved": None if explained is None else _moved(*explained, with_ties=bool(stack[2] > 0)),
     }
 
 
-def _predictions(inputs: Inputs, row: int, explained: tuple[Explanation, int] | None) -> Table:
+def _predictions(inputs: Inputs, row: int) -> Table:
     """Probabilities of the stack and the bases; of a base with swap TTA also those of each response order."""
-    shown = [("stack, nested", inputs.stack.probabilities[row])]
-    if explained is not None:
-        shown.append(("stack, shipped", explained[0].shipped[explained[1]]))
+    shown = [("stack", inputs.stack.probabilities[row])]
     for name, base in list(inputs.bases.items())[:MOST_MODELS]:
         shown.append((name, base.probabilities[row]))
         if base.plain is not None and base.swapped is not None:
@@ -134,13 +133,12 @@ def _predictions(inputs: Inputs, row: int, explained: tuple[Explanation, int] | 
     return Table(["probabilities", *CLASS_NAMES], rows, strong=[0])
 
 
-def _moved(why: Explanation, at: int) -> Table:
-    """The inputs that moved the shipped stack's prediction most, in the battle's own order and with A and B exchanged.
+def _moved(why: Explanation, at: int, with_ties: bool) -> Table:
+    """The inputs that moved the stack's prediction most, in the battle's own order and with A and B exchanged.
 
     Exchanged, a lead is that of the same response: it is mapped back.
     """
-    # Without ties there is nothing but the lead.
-    sides = ["lead of A", "tie"] if why.shipped[at, 2] > 0 else ["lead of A"]
+    sides = ["lead of A", "tie"] if with_ties else ["lead of A"]
     values = why.values[at][:, : len(sides)]
     exchanged = (why.exchanged[at] * (-1, 1))[:, : len(sides)]
     sizes = np.abs(values).sum(axis=1)

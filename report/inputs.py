@@ -34,12 +34,12 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the shipped stacker predicts what it does, of k of the run's battles (`models.stacking.contributions`).
+    """Why the stack's nested predictions of k of the run's battles are what they are (`models.stacking.contributions`).
 
     rows (k,): their places in the run. sampled (k,): which of them were drawn at random, and stand for all. names: of m
     inputs; values, exchanged (k, m, 2): what each adds to the lead of A over B and to the tie, as read and with A
-    and B exchanged (NaN for battles that only stand for others). shipped (k, 3): the probabilities that follow.
-    weights: base → its `lead` and `tie` weight in the linear part. gains: input → its share of the gain of all trees.
+    and B exchanged (NaN for battles that only stand for others). Of the stacker that ships, weights: base → its `lead`
+    and `tie` weight in the linear part; gains: input → its share of the gain of all trees.
     """
 
     rows: np.ndarray
@@ -47,7 +47,6 @@ class Explanation:
     names: tuple[str, ...]
     values: np.ndarray
     exchanged: np.ndarray
-    shipped: np.ndarray
     weights: Mapping[str, Mapping[str, float]]
     gains: Mapping[str, float]
 

@@ -1,6 +1,6 @@
 """The sections on why: what the stacker's predictions are made of, and battles to look at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,6 @@ _DRAWN = 15
 _SIZES = ("lead of A", "tie", "trees' gain")
 
 
-def memory_of_votes(names: Sequence[str]) -> str:
-    """What is to be known of a forest among the inputs; nothing without one."""
-    remembers = " A forest's leaves hold the votes of these very battles: on others its terms are smaller."
-    return remembers if "forest" in names else ""
-
-
 def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) -> Section:
     """Weights of the bases, what leaving one out costs, and contributions of the stacker's inputs."""
     parts: list[Part] = []
@@ -35,11 +29,10 @@ def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) ->
         sampled = int(explanation.sampled.sum())
         parts += [
             Words(
-                f"Every prediction of the shipped stacker ({inputs.scores['shipped']}) is an exact sum over its "
-                "inputs: of the lead of A over B, and of the log-odds of a tie. In regressions a term is a "
-                "coefficient times a column; in trees it is a SHAP value. The figures are mean sizes of these terms, "
-                f"in log-odds, over {sampled:,} battles drawn at random. The shipped stacker has learnt from these "
-                f"battles, so they say what it uses, not how good that is.{memory_of_votes(explanation.names)}"
+                "Every prediction of the stack is an exact sum over its inputs: of the lead of A over B, and of the "
+                "log-odds of a tie. In regressions a term is a coefficient times a column; in trees it is a SHAP "
+                f"value. The figures are mean sizes of these terms, in log-odds, over {sampled:,} battles drawn at "
+                "random. Each battle is explained by the stacker of its fold, which has learnt from other folds alone."
             ),
             Images(
                 [
@@ -132,8 +125,8 @@ def battles(inputs: Inputs, extras: Extras, chosen: Mapping[str, np.ndarray]) ->
         f"{len(part.battles)} battles, chosen by the stack's nested probabilities: the worst (whose vote it found "
         "least probable), the most characteristic (of each vote those it was surest of), those on which the bases "
         "disagree most, and some drawn at random. A click opens one: the texts, what every model says, and the inputs "
-        "that moved the shipped stacker most, as read and with A and B exchanged (mapped back, so equal figures mean "
-        "that the place does not matter)."
+        "that moved the stack's prediction most, as read and with A and B exchanged (mapped back, so equal figures "
+        "mean that the place does not matter). No prediction is of a model that has learnt from the battle."
     )
     if not part.with_texts:
         words += (

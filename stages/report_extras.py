@@ -14,11 +14,10 @@ from battles.schema import ID, WINNERS, labels
 from features.drift import Drift, drift
 from models.stacking import inputs as stack_inputs
 from models.stacking import journal, serialization
-from models.stacking.contributions import base_weights, contributions, tree_gains
+from models.stacking.contributions import base_weights, nested_contributions, tree_gains
 from models.stacking.inputs import TrainingInputs
 from models.stacking.settings import STACK
 from models.stacking.study_trials import read_trials
-from oof.probabilities import softmax
 from oof.table import read_test
 from report.gap import Reached, reached
 from report.inputs import Explanation, Inputs, StudyTrials
@@ -41,26 +40,35 @@ def training_inputs(inputs: Inputs, names: list[str]) -> TrainingInputs:
 
 
 def explanation(inputs: Inputs, training: TrainingInputs, chosen: Mapping[str, np.ndarray]) -> Explanation:
-    """Why the shipped stacker predicts what it does, of the chosen battles and of a random sample."""
-    model = serialization.load(inputs.paths.stack)
+    """Why the stack predicts what it does, of the chosen battles and of a random sample.
+
+    Each battle is explained by the stacker of its fold, which has not learnt from it. The weights of the bases and the
+    gain are those of the stacker that ships.
+    """
+    paths = inputs.paths
     places = np.flatnonzero(training.covered)
     drawn = np.sort(np.random.default_rng(_SEED).permutation(places)[:SAMPLED])
     rows = np.unique(np.concatenate([drawn, *chosen.values()]))
-    meta = training.data.meta.rows(np.searchsorted(places, rows))
-    found = contributions(model, meta)
+    at = np.searchsorted(places, rows)
+    meta, folds = training.data.meta.rows(at), training.data.folds[at]
+    models = {int(fold): serialization.load(paths.stack_without(int(fold))) for fold in np.unique(folds)}
+    found = nested_contributions(models, folds, meta)
     # Only the chosen ones are shown in both orders.
     shown = np.flatnonzero(np.isin(rows, np.concatenate([*chosen.values()])))
+    both = nested_contributions(models, folds[shown], meta.rows(shown).exchanged())
     exchanged = np.full(found.values.shape, np.nan)
-    exchanged[shown] = contributions(model, meta.rows(shown).exchanged()).values
+    exchanged[shown] = 0.0  # what only models of other folds have
+    for name, values in zip(both.names, both.values.transpose(1, 0, 2), strict=True):
+        exchanged[shown, found.names.index(name)] = values
+    shipped = serialization.load(paths.stack)
     return Explanation(
         rows=rows,
         sampled=np.isin(rows, drawn),
         names=found.names,
         values=found.values,
         exchanged=exchanged,
-        shipped=softmax(model.logits(meta)),
-        weights=base_weights(model, meta.bases),
-        gains=tree_gains(model, meta.bases),
+        weights=base_weights(shipped, meta.bases),
+        gains=tree_gains(shipped, meta.bases),
     )
 
 

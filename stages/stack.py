@@ -65,6 +65,7 @@ def main() -> None:
     nested_loss = log_loss(nested.probabilities[STACK], training.data.labels)
     _save_subsets(paths, names, training, folds, settings, nested_loss)
     serialization.save(paths.stack, nested.final.models, nested.shipped, about)
+    _save_nested(paths, nested)
     metadata: dict[str, Any] = {
         "base": STACK,
         "backbone": "stacker",
@@ -92,6 +93,13 @@ def _of_predictions(paths: RunPaths, names: list[str]) -> dict[str, Any]:
     records["features"] = paths.feature_model / FEATURES
     saved = {name: content_hash(read_json(record, sealed=True)) for name, record in records.items()}
     return {"saved": saved, "threads": int(os.environ.get("OMP_NUM_THREADS") or 0)}
+
+
+def _save_nested(paths: RunPaths, nested: Nested) -> None:
+    """The stackers of the outer folds, each with its own choice: what explains a battle has not learnt from it."""
+    shutil.rmtree(paths.stack_without(0).parent, ignore_errors=True)
+    for fold, fitted in nested.outer.items():
+        serialization.save(paths.stack_without(fold), fitted.models, fitted.chosen, {})
 
 
 def _save_subsets(

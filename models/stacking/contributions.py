@@ -6,7 +6,7 @@ the raw score. So does everything that the stacker is made of.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import lightgbm as lgb
@@ -44,19 +44,33 @@ class Contributions:
     names: tuple[str, ...]
     values: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[np.ndarray, Sums]], rows: int) -> "Contributions":
+        """Those of all battles from (places, sums of the battles there); an input that a part lacks adds 0 there."""
+        names = tuple(sorted({name for _, sums in parts for name in sums}))
+        values = np.zeros((rows, len(names), 2))
+        for places, sums in parts:
+            for name, of_input in sums.items():
+                values[places, names.index(name)] = of_input
+        return cls(names, values)
+
 
 def contributions(model: MetaModel, meta: Meta) -> Contributions:
     """The contributions of n battles. An input is a base or a measure: its difference and its mean are one.
 
     Raises TypeError for a model of another kind.
     """
-    parts = []
-    for start in range(0, len(meta), _CHUNK):
-        some = meta.rows(np.arange(start, min(start + _CHUNK, len(meta))))
-        parts.append(_sums(model, some))
-    names = tuple(sorted({name for part in parts for name in part}))
-    # Every chunk has the same inputs, whatever their values.
-    return Contributions(names, np.concatenate([np.stack([part[name] for name in names], axis=1) for part in parts]))
+    return Contributions.joined([(np.arange(len(meta)), _in_chunks(model, meta))], len(meta))
+
+
+def nested_contributions(models: Mapping[int, MetaModel], folds: np.ndarray, meta: Meta) -> Contributions:
+    """The contributions of n battles, each by the model of its fold, (n,), which was fitted on other folds alone.
+
+    What a model has no input for adds nothing. Raises TypeError as `contributions`.
+    """
+    places = {int(fold): np.flatnonzero(folds == fold) for fold in np.unique(folds)}
+    found = [(at, _in_chunks(models[fold], meta.rows(at))) for fold, at in places.items()]
+    return Contributions.joined(found, len(meta))
 
 
 def base_weights(model: MetaModel, bases: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -128,6 +142,14 @@ def _weights(linear: Linear, names: tuple[str, ...], scale: np.ndarray, start: i
     """Coefficients of columns as they come, before they are scaled; `start` is the place of the first of them."""
     values = linear.coefficients[start : start + len(names)] * scale
     return dict(zip(names, values.tolist(), strict=True))
+
+
+def _in_chunks(model: MetaModel, meta: Meta) -> Sums:
+    """The sums of all battles, of some at a time: trees' contributions are large."""
+    starts = range(0, len(meta), _CHUNK)
+    parts = [_sums(model, meta.rows(np.arange(at, min(at + _CHUNK, len(meta))))) for at in starts]
+    # Every chunk has the same inputs, whatever their values.
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
 
 
 def _sums(model: MetaModel, meta: Meta) -> Sums:

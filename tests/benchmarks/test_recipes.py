@@ -15,14 +15,17 @@ from tests.models.transformer.checkpoints import make_checkpoint, settings
 
 def _sample() -> recipes.Sample:
     battles = generate(SampleSettings(train=50, test=10, seed=3)).train
-    truth = np.random.default_rng(1).dirichlet(np.ones(3), 28)
-    return recipes.Sample(battles[:28].reset_index(drop=True), battles[28:].reset_index(drop=True), truth)
+    truth = np.random.default_rng(1).dirichlet(np.ones(3), 50)
+    own, further = (part.reset_index(drop=True) for part in (battles[:28], battles[28:]))
+    return recipes.Sample(own, further, truth[:28], truth[28:])
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Transformer:
     path = make_checkpoint(tmp_path_factory.mktemp("tiny"), "llama")
-    values = settings(path, head_from=["a", "b", "c"], eval_battles=0).model_dump(mode="json")
+    values = settings(path, head_from=["a", "b", "c"], eval_battles=0, max_length=80, truncation="right").model_dump(
+        mode="json"
+    )
     return Transformer.model_validate(values)
 
 
@@ -48,6 +51,21 @@ def test_each_option_gives_a_loss_of_each_battle_of_its_own(base: Transformer, t
     assert not any(np.array_equal(start, other) for other in found.values())
 
 
+def test_the_one_model_is_compared_with_its_folds_on_the_further_battles(base: Transformer, tmp_path: Path) -> None:
+    sample, found = _sample(), {}
+    gentle = base.model_copy(update={"learning_rate": 1e-4})
+    for name in (recipes.FOLDS_TOGETHER, recipes.ONE_MODEL):
+        folder = tmp_path / name
+        folder.mkdir()
+        found[name] = recipes.losses(sample, gentle, name, folder)
+        assert found[name].shape == (22,)
+    # The mean of models that have hardly left their start: alike, and not the same.
+    gap = np.abs(found[recipes.ONE_MODEL] - found[recipes.FOLDS_TOGETHER])
+    assert 0 < gap.mean() < 0.02
+    assert list((tmp_path / recipes.ONE_MODEL).glob("adapters-0-1-2-3-4/model"))
+    assert not list((tmp_path / recipes.FOLDS_TOGETHER).glob("adapters-*"))
+
+
 def test_a_difference_is_given_beside_its_errors() -> None:
     found = {recipes.START: np.array([[1.0, 1.0], [1.0, 1.0]]), "DoRA": np.array([[0.8, 1.0], [0.8, 0.8]])}
     line = recipes.described("DoRA", found)
@@ -63,4 +81,6 @@ def test_what_is_put_aside_shares_no_prompt_with_the_rest(tmp_path: Path, monkey
     own, further = ({prompt_key(p) for p in turns(part["prompt"])} for part in (sample.own, sample.further))
     assert not own & further
     assert len(sample.own) + len(sample.further) == 60
-    np.testing.assert_allclose(sample.truth.sum(axis=1), 1)
+    for part, truth in ((sample.own, sample.truth), (sample.further, sample.truth_of_further)):
+        assert len(part) == len(truth)
+        np.testing.assert_allclose(truth.sum(axis=1), 1)

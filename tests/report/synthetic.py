@@ -88,7 +88,6 @@ def explanation(rows: np.ndarray) -> Explanation:
         names=("constant", "roberta", "words", "<i>odd</i>"),
         values=values,
         exchanged=values * (-1, 1),
-        shipped=softmax(rng.normal(size=(len(rows), 3))),
         weights={"roberta": {"lead": 0.5, "tie": 0.4}},
         gains={"roberta": 0.25, "words": 0.75},
     )

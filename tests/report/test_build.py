@@ -20,7 +20,6 @@ from oof.metrics import log_loss
 from report.build import build
 from report.gallery import MOST_PANELS
 from report.inputs import Extras, read, read_scores
-from report.sections_why import memory_of_votes
 from tests.report.synthetic import BASES, NAMES, RUN, battles, everything, write_run
 
 
@@ -81,11 +80,6 @@ def test_what_is_closed_of_the_gap_to_a_known_truth_stands_above_all_sections(wr
     told = f"this much is closed, expected under that truth: the submission {closed['stack']['share']:.1%}"
     assert told in _words(written)
     assert closed["Bayes-optimal"]["share"] == 1.0
-
-
-def test_a_forest_is_said_to_remember_the_votes() -> None:
-    assert memory_of_votes(("forest", "roberta")).startswith(" A forest's leaves hold the votes of these very battles")
-    assert memory_of_votes(("roberta",)) == ""
 
 
 def test_the_params_shown_are_those_of_the_chosen_trial(written: Path) -> None:

@@ -1,18 +1,30 @@
 """Contributions add up to the prediction that they explain, whatever the stacker is made of."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from models.stacking.candidates import Fitted, fit
 from models.stacking.contrasts import from_logits
-from models.stacking.contributions import Contributions, base_weights, contributions, measure, shares, tree_gains
+from models.stacking.contributions import (
+    Contributions,
+    base_weights,
+    contributions,
+    measure,
+    nested_contributions,
+    shares,
+    tree_gains,
+)
 from models.stacking.meta_features import Meta
 from models.stacking.residual_booster import Residual
 from models.stacking.settings import CANDIDATES, MIX
 from models.stacking.smoothing import Smoothed
+from models.stacking.stacker import stack
 from models.stacking.studies import StudyPlace
 from models.stacking.two_classes import WithoutTie
+from oof.probabilities import log_probabilities
 from tests.models.stacking.battles import QUICK, battles
 
 
@@ -42,6 +54,37 @@ def test_contributions_sum_to_the_logits(fitted: Fitted, fresh: Meta, name: str)
     _check(contributions(smoothed, fresh), smoothed.logits(fresh))
     tieless = WithoutTie(smoothed)
     _check(contributions(tieless, fresh), tieless.logits(fresh))
+
+
+def test_nested_contributions_are_of_the_model_of_the_fold(fitted: Fitted, fresh: Meta) -> None:
+    """Models of different inputs: what one of them lacks adds nothing to the battles of its fold."""
+    models = {0: fitted.models[MIX], 1: fitted.models["blend"], 4: fitted.models["handcrafted"]}
+    folds = np.random.default_rng(2).choice([*models], len(fresh))
+    found = nested_contributions(models, folds, fresh)
+    for fold, model in models.items():
+        at = np.flatnonzero(folds == fold)
+        own = contributions(model, fresh.rows(at))
+        assert set(own.names) < set(found.names) or fold == 0
+        for place, name in enumerate(found.names):
+            expected = own.values[:, own.names.index(name)] if name in own.names else 0.0
+            np.testing.assert_allclose(found.values[at, place], np.broadcast_to(expected, (len(at), 2)), atol=1e-9)
+    logits = np.stack([models[int(fold)].logits(fresh.rows(np.array([row])))[0] for row, fold in enumerate(folds[:40])])
+    _check(Contributions(found.names, found.values[:40]), logits)
+
+
+def test_no_vote_is_in_what_explains_its_own_battle(tmp_path: Path) -> None:
+    """A forest's leaves hold the votes that it was grown on: the one of the battle's fold has others."""
+    data = battles(400)
+    nested = stack(data, QUICK, tmp_path / "study.journal")
+    found = nested_contributions(
+        {fold: fitted.models[MIX] for fold, fitted in nested.outer.items()}, data.folds, data.meta
+    )
+    assert "forest" in found.names
+    _check(found, log_probabilities(nested.probabilities[MIX]))
+    votes = (data.labels == 0).astype(float) - (data.labels == 1)
+    remembered = contributions(nested.final.models[MIX], data.meta)
+    of_vote = [np.corrcoef(one.values[:, one.names.index("forest"), 0], votes)[0, 1] for one in (found, remembered)]
+    assert of_vote[1] > of_vote[0] + 0.2
 
 
 def test_what_matters_contributes_and_what_does_not_hardly_does(fitted: Fitted, fresh: Meta) -> None:
