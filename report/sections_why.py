@@ -30,9 +30,10 @@ def why(inputs: Inputs, findings: Findings, extras: Extras, gallery: Gallery) ->
         parts += [
             Words(
                 "Every prediction of the stack is an exact sum over its inputs: of the lead of A over B, and of the "
-                "log-odds of a tie. In regressions a term is a coefficient times a column; in trees it is a SHAP "
-                f"value. The figures are mean sizes of these terms, in log-odds, over {sampled:,} battles drawn at "
-                "random. Each battle is explained by the stacker of its fold, which has learnt from other folds alone."
+                "log-odds of a tie. In regressions a term is a coefficient times a column; in boosted trees it is a "
+                "SHAP value, in the forest what splits on the column change, in the kernel an integrated gradient. The "
+                f"figures are mean sizes of these terms, in log-odds, over {sampled:,} battles drawn at random. Each "
+                "battle is explained by the stacker of its fold, which has learnt from other folds alone."
             ),
             Images(
                 [

@@ -19,7 +19,6 @@ _FAMILIES = {
     "strength of who writes like this": ("strength",),
 }
 BASES, DISAGREEMENT, CONSTANT, OTHER = "base models", "disagreement of the bases", "constant", "other columns"
-TOGETHER = {"forest": "all columns together (forest)", "kernel": "all columns together (kernel)"}
 _DISAGREEMENT = ("_position_tilt", "_order_gap")
 _SPREADS = ("strongest_lead", "lead_spread", "tie_spread")
 
@@ -32,8 +31,6 @@ def family(name: str, bases: Sequence[str]) -> str:
         return DISAGREEMENT
     if name == "constant":
         return CONSTANT
-    if name in TOGETHER:
-        return TOGETHER[name]
     return next((title for title, names in _FAMILIES.items() if name in names), OTHER)
 
 

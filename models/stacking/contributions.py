@@ -1,8 +1,8 @@
 """Why a stacker predicts what it does: every prediction as a sum over its inputs, exact to the rounding of floats.
 
 In the two degrees of freedom of the logits, the lead and the tie (see `contrasts`), pools and regressions are sums over
-their columns as they stand. Of trees LightGBM gives SHAP values (`pred_contrib`; Lundberg et al. 2020), which add up to
-the raw score. So does everything that the stacker is made of.
+their columns as they stand. Of boosted trees LightGBM gives SHAP values (`pred_contrib`; Lundberg et al. 2020), which
+add up to the raw score. `forest_terms` and `kernel_terms` do for forests and kernels what a sum over columns takes.
 """
 
 import re
@@ -16,8 +16,10 @@ from battles.swap import SWAPPED_CLASSES
 from models.stacking.blend import Pool
 from models.stacking.contrasts import from_logits
 from models.stacking.forest import Forest
+from models.stacking.forest_terms import log_terms
 from models.stacking.inner_cv import MetaModel
 from models.stacking.kernel import KernelRidge
+from models.stacking.kernel_terms import score_terms
 from models.stacking.logistic import Regression, regression_parts
 from models.stacking.logistic_solver import Linear
 from models.stacking.meta_features import Meta, Parts
@@ -28,9 +30,8 @@ from models.stacking.two_classes import WithoutTie
 
 # What belongs to no input: constants, and what trees give without looking at any column.
 CONSTANT = "constant"
-# The simpler model on top of which trees were grown, where they look at it; additive smoothing of tiny data; what
-# forests and kernels make of all columns together, which is no sum over them and stays one input each.
-MARGIN, SMOOTHING, FOREST, KERNEL = "margin", "smoothing", "forest", "kernel"
+# The simpler model on top of which trees were grown, where they look at it; additive smoothing of tiny data.
+MARGIN, SMOOTHING = "margin", "smoothing"
 _CHUNK = 512
 
 # Input → what it adds to lead and tie, (n, 2).
@@ -166,9 +167,9 @@ def _sums(model: MetaModel, meta: Meta) -> Sums:
                 _add_trees(sums, model, meta)
             return sums
         case Forest():
-            return {FOREST: _contrasts(model.logits(meta))}
+            return _of_forest(model, meta)
         case KernelRidge():
-            return {KERNEL: _contrasts(model.logits(meta))}
+            return _of_kernel(model, meta)
         case Mixture():
             sums = {}
             for weight, member in zip(model.weights, model.members.values(), strict=True):
@@ -235,6 +236,31 @@ def _add_trees(sums: Sums, model: Residual, meta: Meta) -> None:
     both = np.stack([a - b, tie - (a + b) / 2], axis=2)
     for at, name in enumerate(names):
         _add(sums, measure(name, meta.bases), both[:, at])
+
+
+def _of_forest(model: Forest, meta: Meta) -> Sums:
+    sums: Sums = {}
+    found = log_terms(model, meta)
+    for name, values in zip(found.names, found.terms.transpose(1, 0, 2), strict=True):
+        _add(sums, measure(name, meta.bases), model.scale * _contrasts(values))
+    constant = _contrasts((model.scale * found.start + model.bias)[None])
+    _add(sums, CONSTANT, np.tile(constant, (len(meta), 1)))
+    return sums
+
+
+def _of_kernel(model: KernelRidge, meta: Meta) -> Sums:
+    sums: Sums = {}
+    found, calibration = score_terms(model, meta), model.calibration
+    lead = found.terms[:, :, 0]
+    # The calibrated tie is linear in the size of the lead and in the tie's score.
+    of_size, of_tie = calibration.tie[1:] / calibration.deviation
+    size = np.sign(lead.sum(axis=1))[:, None] * lead
+    both = np.stack([2 * calibration.scale * lead, of_size * size + of_tie * found.terms[:, :, 1]], axis=2)
+    for name, values in zip(found.names, both.transpose(1, 0, 2), strict=True):
+        _add(sums, measure(name, meta.bases), values)
+    # What is left is the average battle's tie, errors of quadrature, and what a floor of probabilities takes.
+    _add(sums, CONSTANT, _contrasts(model.logits(meta)) - both.sum(axis=1))
+    return sums
 
 
 def measure(column: str, bases: tuple[str, ...]) -> str:

@@ -93,9 +93,7 @@ def _sides(meta: Meta) -> tuple[np.ndarray, np.ndarray]:
     odd, means = meta.features.odd, dict(zip(meta.means.even.names, meta.means.even.values.T, strict=True))
     middle, half = [], []
     for name, values in zip(odd.names, odd.values.T, strict=True):
-        stem = name.removesuffix("_diff")
-        mean = means.get(f"{stem}_a+{stem}_b" if stem != name else name.replace("-", "+"))
-        if mean is not None:
+        if (mean := means.get(_mean_of(name))) is not None:
             middle.append(mean)
             half.append(values / 2)
     leads = meta.base.odd.values.T / 2
@@ -103,17 +101,30 @@ def _sides(meta: Meta) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack(middle).astype(np.float64), np.column_stack(half).astype(np.float64)
 
 
+def side_names(meta: Meta) -> list[str]:
+    """The columns of `Points.first` and `second`, by the names of the differences; the bases come last."""
+    present = set(meta.means.even.names)
+    return [*(name for name in meta.features.odd.names if _mean_of(name) in present), *meta.base.odd.names]
+
+
+def _mean_of(difference: str) -> str:
+    """The name of the mean of two partners whose difference has this name."""
+    stem = difference.removesuffix("_diff")
+    return f"{stem}_a+{stem}_b" if stem != difference else difference.replace("-", "+")
+
+
+def gaussian(points: np.ndarray, others: np.ndarray, gamma: float) -> np.ndarray:
+    """exp(-gamma · squared distance), (n, m), of n points and m others."""
+    squares = np.square(points).sum(axis=1)[:, None] + np.square(others).sum(axis=1) - 2 * points @ others.T
+    return np.asarray(np.exp(-gamma * np.maximum(squares, 0.0)))
+
+
 def _kernels(points: Points, others: Points, gamma: float) -> tuple[np.ndarray, np.ndarray]:
     """The kernels of lead and tie, each (n, m), of n points and m others."""
-
-    def gaussian(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        squares = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1) - 2 * one @ other.T
-        return np.asarray(np.exp(-gamma * np.maximum(squares, 0.0)))
-
-    same = gaussian(points.first, others.first) + gaussian(points.second, others.second)
-    crossed = gaussian(points.first, others.second) + gaussian(points.second, others.first)
-    by_prompt = (1 + gaussian(points.prompt, others.prompt)) / 2
-    return (same - crossed) * by_prompt, gaussian(points.pair, others.pair)
+    same = gaussian(points.first, others.first, gamma) + gaussian(points.second, others.second, gamma)
+    crossed = gaussian(points.first, others.second, gamma) + gaussian(points.second, others.first, gamma)
+    by_prompt = (1 + gaussian(points.prompt, others.prompt, gamma)) / 2
+    return (same - crossed) * by_prompt, gaussian(points.pair, others.pair, gamma)
 
 
 class Shape(NamedTuple):

@@ -76,14 +76,12 @@ def test_no_vote_is_in_what_explains_its_own_battle(tmp_path: Path) -> None:
     """A forest's leaves hold the votes that it was grown on: the one of the battle's fold has others."""
     data = battles(400)
     nested = stack(data, QUICK, tmp_path / "study.journal")
-    found = nested_contributions(
-        {fold: fitted.models[MIX] for fold, fitted in nested.outer.items()}, data.folds, data.meta
-    )
-    assert "forest" in found.names
-    _check(found, log_probabilities(nested.probabilities[MIX]))
+    forests = {fold: one.models["forest"] for fold, one in nested.outer.items()}
+    found = nested_contributions(forests, data.folds, data.meta)
+    _check(found, log_probabilities(nested.probabilities["forest"]))
+    remembered = contributions(nested.final.models["forest"], data.meta)
     votes = (data.labels == 0).astype(float) - (data.labels == 1)
-    remembered = contributions(nested.final.models[MIX], data.meta)
-    of_vote = [np.corrcoef(one.values[:, one.names.index("forest"), 0], votes)[0, 1] for one in (found, remembered)]
+    of_vote = [np.corrcoef(one.values.sum(axis=1)[:, 0], votes)[0, 1] for one in (found, remembered)]
     assert of_vote[1] > of_vote[0] + 0.2
 
 
@@ -91,7 +89,6 @@ def test_what_matters_contributes_and_what_does_not_hardly_does(fitted: Fitted, 
     sizes = shares(contributions(fitted.models[MIX], fresh))
     assert next(iter(sizes)) == "good"
     assert sizes["good"] > sizes["weak"]
-    # What kernels make of it is not in its own share.
     assert sizes["gap"] > 1.5 * sizes["length"]
 
 
