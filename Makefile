@@ -126,7 +126,7 @@ FEATURE_MODEL := models/runs/$(RUN)/features/features.json
 FEATURE_PAIRS := $(FEATURE_FILE:%.parquet=%.pairs.parquet)
 RECORDS := $(if $(filter table,$(SOURCE)),,$(FEATURE_MODEL) $(NAMES:%=models/runs/$(RUN)/%/base.json))
 OOF := $(NAMES:%=oof/$(RUN)/%.parquet)
-STACK := oof/$(RUN)/stack.parquet oof/$(RUN)/metrics.json
+STACK := oof/$(RUN)/stack.parquet oof/$(RUN)/metrics.json models/runs/$(RUN)/stack/stack.json
 # Of the test battles, where there are some: a new test file costs predictions, not training.
 TEST_BATTLES := $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
 TEST_FEATURES := $(if $(HAS_TEST),features/$(RUN)/test.parquet)

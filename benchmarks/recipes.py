@@ -79,7 +79,7 @@ OPTIONS = {
     "the same, temperature 5, cosine": Option(
         {"teacher": {"file": "its rows", "weight": 0.3, "temperature": 5.0, "cosine": 1.0}}, TEACHER
     ),
-    FOLDS_TOGETHER: Option({}, FOLDS_TOGETHER),
+    FOLDS_TOGETHER: Option({}, FOLDS_TOGETHER, beside=FOLDS_TOGETHER),  # of other battles than all others
     ONE_MODEL: Option({}, ONE_MODEL, beside=FOLDS_TOGETHER),
 }
 

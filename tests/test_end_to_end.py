@@ -252,6 +252,10 @@ def test_predictions_made_elsewhere_are_stacked(tmp_path: Path) -> None:
     assert metrics["candidates"]["stack"]["log_loss"] < metrics["candidates"]["prior"]["log_loss"] - 0.05
     assert set(metrics["leave_one_out"]) == {"one", "two"}
     assert _changed(project, *words) == set()
+    # As the refusal of a damaged model says.
+    (project.folder / "models/runs/elsewhere/stack/stack.json").unlink()
+    assert _changed(project, *words) == {"models/stack", "oof/stack", "oof/metrics"}
+    pd.testing.assert_frame_equal(read_table(project.folder / "oof/elsewhere/stack.parquet"), stack)
 
     suspect = [word.replace("BASES=one,two", "BASES=one,memory") for word in words]
     refusal = project.make(*suspect)

@@ -20,13 +20,13 @@ from models.stacking.kernel import KernelRidge
 from models.stacking.logistic import Regression
 from models.stacking.mixture import Mixture
 from models.stacking.residual_booster import Design, Residual
+from models.stacking.settings import STACK
 from models.stacking.smoothing import Smoothed
 from models.stacking.two_classes import WithoutTie
 
 MANIFEST = "stack.json"
 # What the names of the files beside it end in.
 TREES, ARRAYS = ".trees.txt", ".npz"
-_FIX = "run `make stack` again"
 
 
 def save(directory: Path, models: Mapping[str, MetaModel], shipped: str, about: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ def load(directory: Path, name: str | None = None) -> MetaModel:
     Raises BadInput when there is none, or a damaged file.
     """
     path = directory / MANIFEST
-    manifest = read_json(path, sealed=True, fix=_FIX)
+    manifest = read_json(path, sealed=True, fix=_fix(directory))
     chosen = name or manifest["shipped"]
     if chosen not in manifest["models"]:
         raise BadInput(f"{path}: no candidate {chosen}; choose one of {', '.join(manifest['models'])}")
@@ -61,7 +61,7 @@ def read(directory: Path) -> dict[str, Any]:
 
     Raises BadInput where there is none, or a damaged one.
     """
-    return read_json(directory / MANIFEST, sealed=True, fix=_FIX)
+    return read_json(directory / MANIFEST, sealed=True, fix=_fix(directory))
 
 
 def about(directory: Path) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _restore(described: Mapping[str, Any], value: Mapping[str, Any], directory: 
             return Smoothed(_restore(described, value["model"], directory), value["rows"])
         case "without_tie":
             return WithoutTie(_restore(described, value["model"], directory))
-    raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; {_FIX}")
+    raise BadInput(f"{directory / MANIFEST}: unknown kind {value['kind']}; {_fix(directory)}")
 
 
 def _read_trees(path: Path, sha256: str) -> lgb.Booster:
@@ -181,7 +181,13 @@ def _read_bytes(path: Path, sha256: str) -> bytes:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise damaged(path, error, _FIX) from None
+        raise damaged(path, error, _fix(path.parent)) from None
     if hashlib.sha256(raw).hexdigest() != sha256:  # LightGBM reads many a changed file without a word
-        raise damaged(path, "it is not what was written", _FIX)
+        raise damaged(path, "it is not what was written", _fix(path.parent))
     return raw
+
+
+def _fix(directory: Path) -> str:
+    """What makes the files of a folder again: those of its sub-folders are made with the whole stack."""
+    whole = next((folder for folder in (directory, *directory.parents) if folder.name == STACK), directory)
+    return f"delete {whole / MANIFEST} and run `make stack` again"

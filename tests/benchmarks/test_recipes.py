@@ -35,6 +35,8 @@ def test_every_option_is_a_valid_change_and_follows_what_it_is_compared_with(bas
         changed = Transformer.model_validate(merge(base.model_dump(mode="json"), option.changes))
         assert changed != base or option.gets is not None or name == recipes.START
         assert names.index(option.beside) <= names.index(name)
+        other = (recipes.FOLDS_TOGETHER, recipes.ONE_MODEL)  # they predict other battles
+        assert (option.gets in other) == (recipes.OPTIONS[option.beside].gets in other)
 
 
 def test_each_option_gives_a_loss_of_each_battle_of_its_own(base: Transformer, tmp_path: Path) -> None:
