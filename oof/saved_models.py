@@ -46,6 +46,12 @@ class SavedBase:
             check_files(self.folder / name, model.files, fix)
 
 
+def made_again(record: Path) -> str:
+    """What to do about a record that is damaged, or whose files are: `make` looks whether the record is there, and the
+    step that writes it checks the files."""
+    return f"delete {record} and run `make stack` again"
+
+
 def write_record(folder: Path, settings: Mapping[str, Any], jobs: Sequence[Job], test_of: str) -> None:
     """Records the finished models of `jobs`, in the sub-folders of a base's folder, as those that predict."""
     models = {}

@@ -8,11 +8,9 @@ from models.stacking import serialization
 from models.stacking.subsets import FOLDER, Subsets
 from models.transformer.backbone.precision import recorded_precision
 from models.transformer.planning.plan import Machine, Plan
-from oof.saved_models import read_record
+from oof.saved_models import RECORD, made_again, read_record
 from submission.forecast import Gains, Stage, describe, forecast, load_seconds
 from submission.kaggle import HIDDEN_ROWS
-
-_FIX = "run `make stack` for this run again"
 
 
 def describe_clock(run: str, plans: Mapping[str, Plan], machine: Machine, hours: float, test: int) -> str:
@@ -29,7 +27,7 @@ def describe_clock(run: str, plans: Mapping[str, Plan], machine: Machine, hours:
         return f"{title}: not known before the run has a stack (make stack RUN={run}): it is of out-of-fold rows"
     try:
         subsets = Subsets.load(paths.stack / FOLDER)
-        models = {name: read_record(paths.base(name), _FIX) for name in subsets.late}
+        models = {name: read_record(paths.base(name), made_again(paths.base(name) / RECORD)) for name in subsets.late}
     except BadInput as damage:
         return f"{title}: {damage}"
     if set(subsets.late) != set(plans):

@@ -67,7 +67,7 @@ def _check(paths: RunPaths) -> int:
     check_submission(path, manifest)
     ids = read_table(paths.test_battles, columns=[ID])[ID].tolist()
     check(read(path), ids)
-    stated = read_json(manifest, sealed=True, fix="run `make submission` again")["submission"]
+    stated = read_json(manifest, sealed=True, fix=f"delete {manifest} and run `make submission` again")["submission"]
     if Path(stated["file"]) != path:
         raise BadInput(f"{manifest}: it is of {stated['file']}; run `make submission RUN={paths.name}` again")
     return len(ids)

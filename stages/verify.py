@@ -32,7 +32,7 @@ def main() -> None:
     given = arguments.parse_args()
     paths = RunPaths(given.run)
     path = paths.manifest
-    manifest = read_json(path, sealed=True, fix="run `make submission` again")
+    manifest = read_json(path, sealed=True, fix=f"delete {path} and run `make submission` again")
     checks = _file_checks(manifest)
     if not given.files:
         checks |= _computed(paths, manifest)

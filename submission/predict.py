@@ -24,11 +24,9 @@ from models.base_kinds import base_settings, open_saved
 from models.stacking import inputs, serialization
 from oof.model_store import Variants
 from oof.probabilities import softmax, without_ties
-from oof.saved_models import RECORD, SavedBase, read_record
+from oof.saved_models import RECORD, SavedBase, made_again, read_record
 from submission.table import build
 from submission.threads import limited_threads
-
-FIX = "run `make stack` for this run again, or copy its folder in models/runs/ whole"
 
 
 class Predictor:
@@ -44,7 +42,8 @@ class Predictor:
         self._backbones = dict(backbones or {})
         if not self.folder.is_dir():
             raise BadInput(f"{self.folder}: no such folder; give that of a run's models, models/runs/<run>")
-        about = read_json(self.folder / "stack" / serialization.MANIFEST, sealed=True, fix=FIX)
+        self._manifest = self.folder / "stack" / serialization.MANIFEST
+        about = read_json(self._manifest, sealed=True, fix=_fix(self._manifest))
         if "saved" not in about:
             raise BadInput(
                 f"{self.folder}: its stack names no models: it is one of predictions made elsewhere (TABLE), or of an "
@@ -55,11 +54,13 @@ class Predictor:
         self.ties: bool = about.get("ties", True)
         self.bases: dict[str, SavedBase] = {}
         for name in self.names:
-            self._check_same(about["saved"][name], self.folder / name / RECORD)
-            self.bases[name] = read_record(self.folder / name, FIX)
-            self.bases[name].check(FIX)
-        self._check_same(about["saved"]["features"], self.folder / "features" / FEATURES)
-        self.features = FeatureModel.load(self.folder / "features", FIX)
+            record = self.folder / name / RECORD
+            self._check_same(about["saved"][name], record)
+            self.bases[name] = read_record(self.folder / name, _fix(record))
+            self.bases[name].check(_fix(record))
+        record = self.folder / "features" / FEATURES
+        self._check_same(about["saved"]["features"], record)
+        self.features = FeatureModel.load(record.parent, _fix(record))
         self.stack = serialization.load(self.folder / "stack")
 
     def predict(self, battles: pd.DataFrame) -> pd.DataFrame:
@@ -110,8 +111,12 @@ class Predictor:
         return [name for name, base in self.bases.items() if base.settings["kind"] == "transformer"]
 
     def _check_same(self, stated: str, record: Path) -> None:
-        if content_hash(read_json(record, sealed=True, fix=FIX)) != stated:
-            raise BadInput(f"{record}: not what the stack was fitted on; {FIX}")
+        if content_hash(read_json(record, sealed=True, fix=_fix(record))) != stated:
+            raise BadInput(f"{record}: not what the stack was fitted on; {_fix(self._manifest)}")
+
+
+def _fix(record: Path) -> str:
+    return f"{made_again(record)}, or copy the run's folder in models/runs/ whole"
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ from models.stacking.residual_booster import Design, Residual
 from models.stacking.settings import STACK
 from models.stacking.smoothing import Smoothed
 from models.stacking.two_classes import WithoutTie
+from oof.saved_models import made_again
 
 MANIFEST = "stack.json"
 # What the names of the files beside it end in.
@@ -190,4 +191,4 @@ def _read_bytes(path: Path, sha256: str) -> bytes:
 def _fix(directory: Path) -> str:
     """What makes the files of a folder again: those of its sub-folders are made with the whole stack."""
     whole = next((folder for folder in (directory, *directory.parents) if folder.name == STACK), directory)
-    return f"delete {whole / MANIFEST} and run `make stack` again"
+    return made_again(whole / MANIFEST)

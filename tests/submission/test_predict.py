@@ -110,7 +110,7 @@ def test_missing_or_damaged_models_are_refused(alone: Path, name: str, monkeypat
     outcome = predict(monkeypatch)
     assert outcome.code == 2
     assert f"{MODELS}/{name}" in outcome.err
-    assert "run `make stack` for this run again" in outcome.err
+    assert "and run `make stack` again, or copy the run's folder in models/runs/ whole" in outcome.err
     assert not Path("submission").exists()
 
 
