@@ -64,8 +64,9 @@ def main() -> None:
         about["journal"] = journal.seal(trials)
     nested_loss = log_loss(nested.probabilities[STACK], training.data.labels)
     _save_subsets(paths, names, training, folds, settings, nested_loss)
-    serialization.save(paths.stack, nested.final.models, nested.shipped, about)
     _save_nested(paths, nested)
+    # Last of the folder, as make takes its manifest for the whole.
+    serialization.save(paths.stack, nested.final.models, nested.shipped, about)
     metadata: dict[str, Any] = {
         "base": STACK,
         "backbone": "stacker",
