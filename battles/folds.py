@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from battles.errors import BadInput
 from battles.files import content_hash
@@ -41,6 +40,9 @@ def split(votes: np.ndarray, groups: pd.Series, folds: int, seed: int) -> np.nda
     Uses scikit-learn's `StratifiedGroupKFold`, or the faster `StratifiedKFold` where no two battles share a group.
     Raises BadInput when the battles or their groups are too few for every fold to get MIN_FOLD_ROWS of them.
     """
+    # Takes most of a second to import, and most steps read folds that are there.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     _refuse_too_few(votes, groups, folds)
     kind = StratifiedKFold if groups.is_unique else StratifiedGroupKFold
     splitter = kind(n_splits=folds, shuffle=True, random_state=seed)

@@ -5,7 +5,7 @@ bases that may be there then has a stacker of its own, a regression on those bas
 the one that ships. Log losses are cross-fitted: of each fold by models whose penalty too was chosen on the others.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import delayed
 
+from battles.processes import parallel
 from models.stacking import serialization
 from models.stacking.inner_cv import MetaModel
 from models.stacking.inputs import predicted_inputs
@@ -132,30 +134,33 @@ def fit_subsets(
         chosen: [_meta(subsets, variants, features, chosen, both) for both in (False, True)]
         for chosen in _subsets(variants, data.labels, late)
     }
-    symmetries = (True, False) if settings.symmetric == "auto" else (settings.symmetric,)
-    choose = partial(choose_strength, features=True, symmetries=symmetries, rows=settings.tuning_rows)
-    first = replace(data, meta=metas[()][1])
-
-    def fit_all(rest: np.ndarray) -> Iterator[tuple[tuple[str, ...], MetaModel]]:
-        """Every subset's model of some battles (mask). The penalty is chosen once, on what is always there."""
-        strength = choose(first.rows(rest))
-        fit: Callable[[Meta, np.ndarray], MetaModel] = partial(Regression.fit, strength=strength, features=True)
-        for chosen, (_, both) in metas.items():
-            yield chosen, smoothed_fit(fit, data.ties)(both.rows(rest), data.labels[rest])
+    folds = [data.folds == fold for fold in np.unique(data.folds)]
+    # On all battles first, which takes longest.
+    learnt = [np.ones(len(data), dtype=bool), *(~held for held in folds)]
+    jobs = (delayed(_fit_all)(metas, data, rest, settings) for rest in learnt)
+    everything, *without = parallel(min(settings.workers, len(learnt)), pre_dispatch="n_jobs + 1")(jobs)
 
     sums = {chosen: np.zeros(2) for chosen in metas}
-    for fold in np.unique(data.folds):
-        held = data.folds == fold
-        for chosen, model in fit_all(~held):
+    for held, fitted in zip(folds, without, strict=True):
+        for chosen, model in fitted.items():
             for number, meta in enumerate(metas[chosen]):
                 sums[chosen][number] += row_losses(softmax(model.logits(meta.rows(held))), data.labels[held]).sum()
     losses = {subsets.key(chosen): Losses(*(total / len(data)).tolist()) for chosen, total in sums.items()}
     if shipped is not None:
         full = losses[subsets.key(late)]
         losses[subsets.key(late)] = Losses(shipped + full.plain - full.both, shipped)
-    everything = np.ones(len(data), dtype=bool)
-    models = {subsets.key(chosen): model for chosen, model in fit_all(everything) if len(chosen) < len(late)}
+    models = {subsets.key(chosen): model for chosen, model in everything.items() if len(chosen) < len(late)}
     return Subsets(names, tuple(late), models, losses, seconds, subsets.shares)
+
+
+def _fit_all(
+    metas: Mapping[tuple[str, ...], Sequence[Meta]], data: Level1Data, rest: np.ndarray, settings: Stack
+) -> dict[tuple[str, ...], MetaModel]:
+    """Every subset's model of some battles (mask). The penalty is chosen once, on what is always there."""
+    first = replace(data, meta=metas[()][1]).rows(rest)
+    strength = choose_strength(first, True, settings.symmetries, settings.tuning_rows)
+    fit = smoothed_fit(partial(Regression.fit, strength=strength, features=True), data.ties)
+    return {chosen: fit(both.rows(rest), data.labels[rest]) for chosen, (_, both) in metas.items()}
 
 
 def inputs_of(variants: Mapping[str, Variants], features: pd.DataFrame, swap: Mapping[str, str]) -> Meta:

@@ -99,9 +99,11 @@ def world() -> World:
     variants, features, labels = drawn(0, 800)
     data = Level1Data(inputs_of(variants, *features), labels, np.arange(800) % 4)
     seconds = {name: 400 * token for name, token in TOKEN.items()}
-    subsets = fit_subsets(variants, features, data, ("good", "weak"), seconds, Stack(symmetric=False))
+    subsets = fit_subsets(variants, features, data, ("good", "weak"), seconds, Stack(symmetric=False, workers=1))
     # The regression of both bases stands for the stacker that ships.
-    everything = fit_subsets({**variants, "more": variants["weak"]}, features, data, ("more",), {"more": 1.0}, Stack())
+    everything = fit_subsets(
+        {**variants, "more": variants["weak"]}, features, data, ("more",), {"more": 1.0}, Stack(workers=1)
+    )
     test, columns, votes = drawn(1, ROWS)
     return World(test, columns, votes, subsets, everything.models["good,weak"])
 

@@ -15,6 +15,7 @@ from tests.models.stacking.battles import raw_battles
 
 ROWS = 500
 LATE = ("good", "weak")
+ONE = Stack(workers=1)
 
 
 def drawn(seed: int = 0, rows: int = ROWS) -> tuple[dict[str, Variants], tuple, Level1Data]:
@@ -30,7 +31,7 @@ def drawn(seed: int = 0, rows: int = ROWS) -> tuple[dict[str, Variants], tuple, 
 @pytest.fixture(scope="module")
 def fitted() -> Subsets:
     variants, features, data = drawn()
-    return fit_subsets(variants, features, data, LATE, {"good": 0.2, "weak": 0.1}, Stack())
+    return fit_subsets(variants, features, data, LATE, {"good": 0.2, "weak": 0.1}, ONE)
 
 
 def test_every_subset_has_a_loss_and_more_bases_a_lower_one(fitted: Subsets) -> None:
@@ -45,11 +46,18 @@ def test_every_subset_has_a_loss_and_more_bases_a_lower_one(fitted: Subsets) -> 
 def test_losses_are_of_rows_that_no_fit_has_seen(fitted: Subsets) -> None:
     variants, features, data = drawn()
     shuffled = np.random.default_rng(1).permutation(data.labels)
-    nothing = fit_subsets(
-        variants, features, Level1Data(data.meta, shuffled, data.folds), LATE, fitted.seconds, Stack()
-    )
+    nothing = fit_subsets(variants, features, replace(data, labels=shuffled), LATE, fitted.seconds, ONE)
     prior = log_loss(np.tile(np.bincount(shuffled) / ROWS, (ROWS, 1)), shuffled)
     assert min(loss.both for loss in nothing.losses.values()) > prior - 0.01
+
+
+def test_the_number_of_processes_changes_nothing(fitted: Subsets, tmp_path: Path) -> None:
+    variants, features, data = drawn()
+    two = fit_subsets(variants, features, data, LATE, fitted.seconds, ONE.model_copy(update={"workers": 2}))
+    assert two.losses == fitted.losses
+    for name, subsets in (("one", fitted), ("two", two)):
+        subsets.save(tmp_path / name)
+    assert (tmp_path / "one" / "stack.json").read_bytes() == (tmp_path / "two" / "stack.json").read_bytes()
 
 
 def test_each_row_is_stacked_by_what_it_has(fitted: Subsets) -> None:
@@ -100,7 +108,7 @@ def test_what_is_saved_predicts_the_same(fitted: Subsets, tmp_path: Path) -> Non
 def test_of_many_bases_only_a_chain_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.stacking.subsets.MOST", 1)
     variants, features, data = drawn(rows=200)
-    fitted = fit_subsets(variants, features, data, LATE, {"good": 1.0, "weak": 1.0}, Stack())
+    fitted = fit_subsets(variants, features, data, LATE, {"good": 1.0, "weak": 1.0}, ONE)
     assert set(fitted.losses) == {"", "good", "good,weak"}
     assert fitted.best(("weak",)) == ()
     assert fitted.best(("good", "weak")) == ("good", "weak")
@@ -117,7 +125,7 @@ def test_a_base_that_does_harm_alone_is_left_out_until_all_are_there(fitted: Sub
 def test_the_full_set_has_the_loss_of_the_stacker_that_ships() -> None:
     variants, features, data = drawn(rows=200)
     seconds = {"good": 1.0, "weak": 1.0}
-    own, given = (fit_subsets(variants, features, data, LATE, seconds, Stack(), loss) for loss in (None, 0.5))
+    own, given = (fit_subsets(variants, features, data, LATE, seconds, ONE, loss) for loss in (None, 0.5))
     assert given.losses["good,weak"].both == 0.5
     difference = own.losses["good,weak"].plain - own.losses["good,weak"].both
     assert given.losses["good,weak"].plain == pytest.approx(0.5 + difference)
@@ -129,6 +137,6 @@ def test_without_ties_none_is_predicted() -> None:
     sides = np.where(data.labels == 2, 0, data.labels)
     variants = {name: {kind: without_ties(rows) for kind, rows in base.items()} for name, base in variants.items()}
     two = Level1Data(inputs_of(variants, *features), sides, data.folds, ties=False)
-    fitted = fit_subsets(variants, features, two, LATE, {"good": 1.0, "weak": 1.0}, Stack())
+    fitted = fit_subsets(variants, features, two, LATE, {"good": 1.0, "weak": 1.0}, ONE)
     assert fitted.shares[2] == 0
     assert fitted.probabilities({}, *features, fitted.models[""])[:, 2].max() < 1e-9
