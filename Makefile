@@ -125,7 +125,8 @@ FEATURE_FILE := features/$(RUN)/train.parquet
 FEATURE_MODEL := models/runs/$(RUN)/features/features.json
 FEATURE_PAIRS := $(FEATURE_FILE:%.parquet=%.pairs.parquet)
 RECORDS := $(if $(filter table,$(SOURCE)),,$(FEATURE_MODEL) $(NAMES:%=models/runs/$(RUN)/%/base.json))
-OOF := $(NAMES:%=oof/$(RUN)/%.parquet)
+# What takes seconds comes before what takes hours, and so do its errors.
+OOF := $(patsubst %,oof/$(RUN)/%.parquet,$(filter-out $(TRANSFORMERS),$(NAMES)) $(TRANSFORMERS))
 STACK := oof/$(RUN)/stack.parquet oof/$(RUN)/metrics.json models/runs/$(RUN)/stack/stack.json
 # Of the test battles, where there are some: a new test file costs predictions, not training.
 TEST_BATTLES := $(if $(HAS_TEST),battles/$(RUN)/test.parquet)
@@ -190,7 +191,7 @@ endif
 oof-%:
 	@echo "error: oof-$*: run $(RUN) has no base model of that name; its bases are $(NAMES)" >&2; exit 2
 
-$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(OOF) $(FEATURE_FILE) $(RECORDS) $(STACK_NEEDS)
+$(STACK) &: $(PARAMS)/stack.json $(PARAMS)/run.json $(FEATURE_FILE) $(STACK_NEEDS) $(OOF) $(RECORDS)
 	@exec $(PY) -m stages.stack --run $(RUN)
 
 oof/$(RUN)/stack.test.parquet: $(STACK) $(TEST_OOF) $(TEST_FEATURES)

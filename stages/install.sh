@@ -78,9 +78,9 @@ check_venv() {
 install() {
   if .venv/bin/python -c 'import pip' 2>/dev/null; then
     # pip compiles one module after the other, which is two thirds of its time. Files for another Python do not compile,
-    # and pip passes them over, too.
+    # and pip passes them over, too. Of transformers' hundreds of architectures a few are used, and compiled then.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@" || return
-    .venv/bin/python -m compileall -qq -j 0 -x '/(tests?|testing)/' .venv/lib || true
+    .venv/bin/python -m compileall -qq -j 0 -x '/(tests?|testing|transformers/models)/' .venv/lib || true
   elif type -P uv >/dev/null; then
     # uv looks into one index only for each package, so that torch's would hide newer versions on PyPI.
     UV_INDEX_STRATEGY=unsafe-best-match uv pip install --quiet --python .venv/bin/python "$@"
