@@ -110,16 +110,17 @@ class GradientStep:
         sharded = isinstance(self.scorer, Sharded)
         if sharded:
             weighted += [(parts[-1], 0.0)] * (distributed.all_reduce_max(len(parts)) - len(parts))
-        loss, computed = 0.0, 0
+        losses, computed = [], 0
         for number, (part, part_weight) in enumerate(weighted):
             exchanges = sharded or number == len(parts) - 1
             with nullcontext() if exchanges else self.accelerator.no_sync(self.scorer):
                 logits = self.scorer(self.encoded, rows[part], swapped[part], self.pad, self.multiple)
                 part_loss = loss_sum(logits, wanted.rows(part), self.settings) * part_weight
                 self.accelerator.backward(part_loss)
-            loss += part_loss.item()
+            losses.append(part_loss.detach())
             computed += computed_tokens(self.encoded.lengths[rows[part]], self.multiple)
-        return loss, computed
+        # Read together: a GPU would stand still if each were waited for before the next micro-batch is on its way.
+        return sum(torch.stack(losses).tolist()), computed
 
     def _halve(self, rows: np.ndarray) -> None:
         lengths = self.encoded.lengths[rows]
