@@ -67,6 +67,13 @@ def test_the_submission_is_what_the_competition_takes(project: Project) -> None:
     assert {f"oof/sample/{name}.test.parquet" for name in BASES} < set(manifest["artefacts"])
 
 
+def test_what_takes_seconds_comes_before_the_training_of_language_models(said: str) -> None:
+    rows = re.findall(r"^(\S.*?) +(\d+\.\d) +\d+\.\d +\d+\.\d$", said[said.index("\nstep ") :], re.MULTILINE)
+    began = {step: float(seconds) for step, seconds in rows}
+    cheap = [began[step] for step in ("features", "base tfidf", "base tfidf pairs")]
+    assert max(cheap) < min(began[f"base {name}"] for name in BASES if name != "tfidf")
+
+
 def test_the_run_says_how_good_everything_is(project: Project, said: str) -> None:
     shown = {line.split()[0] for line in said.splitlines() if line}
     repeated = re.search(r"^not shown, as they repeat another: (.*)$", said, re.MULTILINE)
