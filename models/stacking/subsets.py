@@ -130,14 +130,21 @@ def fit_subsets(
     """
     names = tuple(variants)
     subsets = Subsets(names, tuple(late), {}, {}, seconds, _shares(data.labels, data.ties))
-    metas = {
-        chosen: [_meta(subsets, variants, features, chosen, both) for both in (False, True)]
-        for chosen in _subsets(variants, data.labels, late)
-    }
+    always = _meta(subsets, variants, features, (), True)
+
+    def inputs(chosen: tuple[str, ...], both: bool) -> Meta:
+        """A subset's inputs; the columns of the features, the same for all, are held once."""
+        meta = _meta(subsets, variants, features, chosen, both)
+        return replace(meta, features=always.features, means=always.means)
+
+    chosen_sets = _subsets(variants, data.labels, late)
+    complete = {chosen: inputs(chosen, True) for chosen in chosen_sets}
+    metas = {chosen: (inputs(chosen, False), complete[chosen]) for chosen in chosen_sets}
+    first = replace(data, meta=always)
     folds = [data.folds == fold for fold in np.unique(data.folds)]
     # On all battles first, which takes longest.
     learnt = [np.ones(len(data), dtype=bool), *(~held for held in folds)]
-    jobs = (delayed(_fit_all)(metas, data, rest, settings) for rest in learnt)
+    jobs = (delayed(_fit_all)(complete, first, rest, settings) for rest in learnt)
     everything, *without = parallel(min(settings.workers, len(learnt)), pre_dispatch="n_jobs + 1")(jobs)
 
     sums = {chosen: np.zeros(2) for chosen in metas}
@@ -154,13 +161,12 @@ def fit_subsets(
 
 
 def _fit_all(
-    metas: Mapping[tuple[str, ...], Sequence[Meta]], data: Level1Data, rest: np.ndarray, settings: Stack
+    metas: Mapping[tuple[str, ...], Meta], first: Level1Data, rest: np.ndarray, settings: Stack
 ) -> dict[tuple[str, ...], MetaModel]:
-    """Every subset's model of some battles (mask). The penalty is chosen once, on what is always there."""
-    first = replace(data, meta=metas[()][1]).rows(rest)
-    strength = choose_strength(first, True, settings.symmetries, settings.tuning_rows)
-    fit = smoothed_fit(partial(Regression.fit, strength=strength, features=True), data.ties)
-    return {chosen: fit(both.rows(rest), data.labels[rest]) for chosen, (_, both) in metas.items()}
+    """Every subset's model of some battles (mask). The penalty is chosen once, on `first`: what is always there."""
+    strength = choose_strength(first.rows(rest), True, settings.symmetries, settings.tuning_rows)
+    fit = smoothed_fit(partial(Regression.fit, strength=strength, features=True), first.ties)
+    return {chosen: fit(meta.rows(rest), first.labels[rest]) for chosen, meta in metas.items()}
 
 
 def inputs_of(variants: Mapping[str, Variants], features: pd.DataFrame, swap: Mapping[str, str]) -> Meta:
